@@ -83,9 +83,9 @@ async def test_a_conversion_from_its_submission_to_its_end(
         name = job["metadata"]["name"]
         progress = {"percent": 42, "speed": "2.31x", "etaSeconds": 90}
         change(api, name, "Running", progress=progress, attempts=[ATTEMPT], **STARTED)
-        await expect(page.locator("#detail")).to_contain_text(
-            "42% · 2.31x speed · about 2 min left"
-        )
+        # The end as a time of the day, or what is left if the API does not estimate the end.
+        left = re.compile("42% · 2.31x speed · (about 2 min left|ends about )")
+        await expect(page.locator("#detail")).to_contain_text(left)
         await expect(row(page, "holiday.mov")).to_contain_text("42%")
         change(
             api, name, "Succeeded", output=FACTS, outputSize=18874368, attempts=[ATTEMPT], **ENDED
@@ -277,8 +277,9 @@ SCROLL: Final = """() => {
 
 
 class Measured(NamedTuple):
-    """Milliseconds, bytes, and rows in the document."""
+    """Milliseconds, bytes, and rows in the document. ``first_view`` and ``frame`` are CPU time."""
 
+    wall: float
     first_view: float
     frame: float
     heap: float
@@ -288,15 +289,10 @@ class Measured(NamedTuple):
 async def measure(page: Page) -> Measured:
     """Open the page again, and scroll through all conversions that have finished.
 
-    ``frame`` is the CPU time that the page needs for the longest of the frames: other programs on
-    the machine must not fail the test.
+    ``first_view`` and ``frame`` are the CPU time that the page needs, for the longest of the
+    frames: other programs on the machine must not fail the test. ``wall`` has no bound: it is for
+    people to read.
     """
-    begun = time.perf_counter()
-    await page.reload()
-    await page.locator(".overview .row").first.wait_for()
-    first_view = (time.perf_counter() - begun) * 1000
-    await page.get_by_role("button", name=re.compile("^Finished")).click()
-    await page.locator(".window .row").first.wait_for()
     session = await page.context.new_cdp_session(page)
     await session.send("Performance.enable", {"timeDomain": "threadTicks"})
 
@@ -305,6 +301,12 @@ async def measure(page: Page) -> Measured:
         (seconds,) = (each["value"] for each in metrics if each["name"] == "TaskDuration")
         return float(seconds) * 1000
 
+    begun, before = time.perf_counter(), await spent()
+    await page.reload()
+    await page.locator(".overview .row").first.wait_for()
+    wall, first_view = (time.perf_counter() - begun) * 1000, await spent() - before
+    await page.get_by_role("button", name=re.compile("^Finished")).click()
+    await page.locator(".window .row").first.wait_for()
     longest, before = 0.0, await spent()
     for _ in range(120):
         await page.evaluate(SCROLL)
@@ -313,7 +315,7 @@ async def measure(page: Page) -> Measured:
     rows = await page.locator(".window li").count()
     await page.evaluate("gc()")
     heap = await page.evaluate("performance.memory.usedJSHeapSize")
-    return Measured(first_view, longest, heap, rows)
+    return Measured(wall, first_view, longest, heap, rows)
 
 
 async def test_5000_conversions_are_fast_and_small(api: FakeApi, chrome: Browser) -> None:
@@ -325,15 +327,12 @@ async def test_5000_conversions_are_fast_and_small(api: FakeApi, chrome: Browser
         visiting(chrome, url_of(replica)) as page,
     ):
         await expect(page.locator(".overview .row").first).to_be_visible(timeout=30000)
-        measured = [await measure(page)]
-        if measured[0].first_view > 1000:  # a busy machine may delay one view
-            measured.append(await measure(page))
-        print("\n".join(map(str, measured)))
-        best = measured[-1]
-        assert best.first_view <= 1000
-        assert best.frame <= 100
-        assert best.heap <= 64 * 2**20
-        assert best.rows < 60
+        measured = await measure(page)
+        print(measured)
+        assert 0 < measured.first_view <= 1000
+        assert measured.frame <= 100
+        assert measured.heap <= 64 * 2**20
+        assert measured.rows < 60
 
 
 async def test_the_files_of_the_page(api: FakeApi) -> None:

@@ -13,23 +13,23 @@ export class ApiError extends Error {
     this.reason = reason;
   }
 
-  /** Whether the namespace has no file server. An API without these routes knows no reason. */
+  /** Whether the namespace has no file server. Any other error is about one file only. */
   get withoutFiles() {
-    return this.code === 404 && (this.reason === "" || this.reason === "file_server_missing");
+    return this.reason === "file_server_missing";
   }
 }
 
 let token = sessionStorage.getItem(TOKEN) ?? "";
 let namespace = sessionStorage.getItem(NAMESPACE) ?? "";
 
-/** Take the token and the namespace out of the fragment of the address. */
+/** Take the token and the namespace out of the fragment of the address. Whether one was there. */
 export function takeFragment() {
   const given = new URLSearchParams(location.hash.slice(1));
   if (given.has("token")) setToken(given.get("token"));
   if (given.has("namespace")) setNamespace(given.get("namespace"));
-  if (given.has("token") || given.has("namespace")) {
-    history.replaceState(null, "", location.pathname + location.search);
-  }
+  const taken = given.has("token") || given.has("namespace");
+  if (taken) history.replaceState(null, "", location.pathname + location.search);
+  return taken;
 }
 
 export function setToken(value) {
@@ -46,21 +46,45 @@ export function setNamespace(value) {
 export const currentNamespace = () => namespace;
 export const hasToken = () => token !== "";
 
-function headers(more = {}) {
+// After so many failed connections in a row, another program may own the address by now. The page
+// then sends the token no more, until somebody asks it to.
+const FAILURES = 5;
+const TOGETHER = 400; // milliseconds: calls that fail at the same time are one failure
+let refused = 0;
+let failedAt = -Infinity;
+let onLost = () => {};
+/** Whether the page sends nothing until reconnect(). */
+export const isLost = () => refused >= FAILURES;
+export const reconnect = () => (refused = 0);
+/** `heard()` is called when the page gives up. */
+export const whenLost = (heard) => (onLost = heard);
+
+function countFailure() {
+  const now = performance.now();
+  if (now - failedAt < TOGETHER || isLost()) return;
+  failedAt = now;
+  refused += 1;
+  if (isLost()) onLost();
+}
+
+function headers(more, there) {
   const all = { ...more };
   if (token) all.Authorization = `Bearer ${token}`;
-  if (namespace) all["X-Namespace"] = namespace;
+  if (there) all["X-Namespace"] = there;
   return all;
 }
 
-async function send(path, options = {}) {
+async function send(path, options = {}, there = namespace) {
+  if (isLost()) throw new ApiError(0, "The page is not connected.");
   let response;
   try {
-    response = await fetch(new URL(path, BASE), { cache: "no-store", ...options, headers: headers(options.headers) });
+    response = await fetch(new URL(path, BASE), { cache: "no-store", ...options, headers: headers(options.headers, there) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "the HTTP API does not answer");
+    countFailure();
+    throw new ApiError(0, "The HTTP API does not answer.");
   }
+  refused = 0;
   if (!response.ok) {
     const body = await response.json().catch(() => ({}));
     const after = Number(response.headers.get("retry-after")) || 0;
@@ -70,32 +94,41 @@ async function send(path, options = {}) {
 }
 
 /** GET. `query` may hold lists. */
-export async function get(path, query = {}, signal = undefined) {
+export async function get(path, query = {}, there = namespace) {
   const asked = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     for (const one of [value].flat()) if (one !== "" && one !== undefined) asked.append(name, one);
   }
-  return (await send(asked.size ? `${path}?${asked}` : path, { signal })).json();
+  return (await send(asked.size ? `${path}?${asked}` : path, {}, there)).json();
 }
 
-/** POST, with a body or without one. */
-export async function post(path, body = undefined) {
-  const options = { method: "POST" };
+/** POST, with a body or without one. With a key, it is safe to send it again. */
+export async function post(path, body = undefined, key = "", there = namespace) {
+  const options = { method: "POST", headers: key ? { "Idempotency-Key": key } : {} };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
-    options.headers = { "Content-Type": "application/json" };
+    options.headers["Content-Type"] = "application/json";
   }
-  return (await send(path, options)).json();
+  return (await send(path, options, there)).json();
 }
 
-/** Retry all that have failed, 100 at a time. Those that cannot be retried remain. */
-export async function retryFailed(onProgress) {
+/** A random key. Browsers have randomUUID() only for https and for this machine. */
+export const randomKey = () =>
+  crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/**
+ * Retry all that have failed in a namespace, 100 at a time. Those that cannot be retried remain.
+ * Stops if the page turns to another namespace or gets another token.
+ */
+export async function retryFailed(there, onProgress) {
+  const mine = token;
   let retried = 0;
   for (let before = Infinity; ;) {
-    const { retried: some, refused, remaining } = await post("retry");
+    const { retried: some, refused: not, remaining } = await post("retry", undefined, "", there);
     retried += some.length;
     onProgress(retried);
-    if (!remaining || remaining >= before) return { retried, refused };
+    const stopped = there !== namespace || mine !== token;
+    if (!remaining || remaining >= before || stopped) return { retried, refused: not, stopped: stopped && remaining > 0 };
     before = remaining;
   }
 }
@@ -120,7 +153,7 @@ const pause = (milliseconds, signal) =>
  * Follow the events of the namespace until `signal` is aborted. Resumes after the last event.
  *
  * `onEvent(type, data)` gets each event, `onState(state)` "live", "waiting" or an ApiError that
- * needs a person (401, 403).
+ * needs a person (401, 403). Ends when the page gives up.
  */
 export async function follow(onEvent, onState, signal) {
   let last = "";
@@ -145,7 +178,7 @@ export async function follow(onEvent, onState, signal) {
       failures = Math.min(failures + 1, 6);
       if (error.retryAfter) delay = error.retryAfter * 1000;
     }
-    if (signal.aborted) return;
+    if (signal.aborted || isLost()) return;
     onState("waiting");
     await pause(delay, signal);
   }

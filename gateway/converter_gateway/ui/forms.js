@@ -67,6 +67,8 @@ export function askConversion(data, onStarted) {
   const dry = h("input", { id: "new-dry", type: "checkbox" });
   const problem = h("p", { class: "problem", role: "alert" });
   const start = h("button", { class: "primary" }, "Start");
+  // One key for each set of values: if an answer is lost, sending the same again starts nothing twice.
+  const keys = new Map();
   let written = false;
   const suggest = () => {
     if (!written) output.value = suggestion(input.value, data.types[type.value][0]);
@@ -81,8 +83,10 @@ export function askConversion(data, onStarted) {
     const body = { input_file: input.value, output_file: output.value, conversion_type: type.value, options: optionsOf(options.value) };
     if (queue.value) body.queue = queue.value;
     if (dry.checked) body.dry_run = true;
+    const values = JSON.stringify(body);
+    if (!keys.has(values)) keys.set(values, api.randomKey());
     try {
-      const started = await api.post("convert", body);
+      const started = await api.post("convert", body, keys.get(values));
       closeDialog();
       onStarted(started.job_id);
     } catch (error) {
@@ -110,23 +114,30 @@ export function askConversion(data, onStarted) {
   input.focus();
 }
 
-export async function showQueues(mayPatch, onError) {
+/** `onToken(error)` is called if a token is needed. Other errors are shown in the dialog. */
+export async function showQueues(mayPatch, onToken) {
+  const problem = h("p", { class: "problem", role: "alert" });
+  const failed = (error) => {
+    if (error.code === 401) onToken(error);
+    else problem.textContent = safe(error.message);
+  };
   const box = h("div", { class: "queues" }, h("p", { class: "hint" }, "Reading the queues…"));
-  open("Queues", box, h("div", { class: "buttons" }, closer("Close")));
+  open("Queues", problem, box, h("div", { class: "buttons" }, closer("Close")));
   const load = async () => {
     try {
       const { queues } = await api.get("queues");
       box.replaceChildren(...(queues.length ? queues.map(card) : [h("p", {}, "There are no ConversionQueues. All conversions are in the queue default.")]));
     } catch (error) {
-      box.replaceChildren(h("p", { class: "problem" }, safe(error.message)));
-      onError(error);
+      box.replaceChildren();
+      failed(error);
     }
   };
   const change = async (queue, action) => {
+    problem.textContent = "";
     try {
       await api.post(`queues/${encodeURIComponent(queue.name)}/${action}`);
     } catch (error) {
-      onError(error);
+      failed(error);
     }
     await load();
     document.getElementById(`queue-${queue.name}`)?.focus();

@@ -7,9 +7,11 @@ const OVERSCAN = 6;
 export class WindowedList {
   /**
    * `paint(id, row)` fills a row, a button that is empty or has been painted before. `onOpen(id)` is
-   * called for a row that is chosen, `onEnd()` when the end comes near.
+   * called for a row that is chosen, `onEnd()` when the end comes near, and `onShown(ids)` with the
+   * ids of the rows in the document.
    */
-  constructor(label, paint, onOpen, onEnd) {
+  constructor(label, paint, onOpen, onEnd, onShown) {
+    this.onShown = onShown;
     this.paint = paint;
     this.onOpen = onOpen;
     this.onEnd = onEnd;
@@ -29,6 +31,14 @@ export class WindowedList {
     this.ids = ids;
     this.total = Math.max(total, ids.length);
     this.schedule();
+  }
+
+  /** The numbers of the first row in the document, and of the one behind the last. */
+  range() {
+    const { height } = this;
+    const top = this.element.scrollTop;
+    const end = Math.ceil((top + this.element.clientHeight) / height) + OVERSCAN;
+    return [Math.min(this.ids.length, Math.max(0, Math.floor(top / height) - OVERSCAN)), end];
   }
 
   /** Paint the rows on the screen again. */
@@ -54,9 +64,8 @@ export class WindowedList {
 
   render() {
     const height = this.height;
-    const top = this.element.scrollTop;
-    const first = Math.max(0, Math.floor(top / height) - OVERSCAN);
-    const last = Math.min(this.ids.length, Math.ceil((top + this.element.clientHeight) / height) + OVERSCAN);
+    const [first, end] = this.range();
+    const last = Math.min(this.ids.length, end);
     this.list.style.height = `${this.ids.length * height}px`;
     const shown = new Set(this.ids.slice(first, last));
     for (const [id, item] of this.rows) {
@@ -81,6 +90,7 @@ export class WindowedList {
       const place = this.list.children[number - first];
       if (place !== item) this.list.insertBefore(item, place ?? null);
     }
+    this.onShown(shown);
     if (last + 40 > this.ids.length && this.ids.length < this.total) this.onEnd();
   }
 

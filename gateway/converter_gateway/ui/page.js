@@ -2,25 +2,20 @@
 
 import * as api from "./api.js";
 import { ask, askConversion, askToken, closeDialog, showQueues } from "./forms.js";
-import { WindowedList } from "./list.js";
-import { $, belongs, count, GROUPS, known, may, notice, say, state } from "./state.js";
+import { choose, forget, forgetAll, grow, MOVED, paintSoon, REFRESH, refresh, repaint, useLists } from "./lists.js";
+import { $, belongs, GROUPS, may, notice, problem, say, state } from "./state.js";
 import { h, safe, typeName } from "./text.js";
-import { Detail, paintRow } from "./views.js";
+import { Detail } from "./views.js";
 
-const OVERVIEW = ["running", "waiting", "failed", "finished"];
-const PAGE = 100;
-const REFRESH = 2000; // the shortest time between two questions about order and counts
-const MOVED = 800; // the same, if a conversion has to move to another place
 const AGES = 10000; // how often "2 min ago" is painted again
+const LOOK = 3; // after so many of them, the server is asked again: no event tells that an old conversion has gone
 
-let age = 0; // grows when "2 min ago" has to be painted again
-let [list, sections] = [null, new Map()];
 let stream = new AbortController();
 let opener = null;
-let generation = 0; // of the question: answers to older ones do not count
+let session = 0; // of the namespace and the token: answers for another one do not count
 
 /** Show an error. Asks for a token if there is no valid one. */
-function failed(error) {
+function failed(error, show = notice) {
   if (error.name === "AbortError") return;
   if (error.code === 401) {
     stream.abort();
@@ -31,12 +26,14 @@ function failed(error) {
     });
     return;
   }
-  notice(safe(error.message));
+  show(safe(error.message));
 }
+
+const actionFailed = (error) => failed(error, problem);
 
 const detail = new Detail($("detail"), {
   may,
-  failed,
+  failed: actionFailed,
   close: closeDetail,
   open: openJob,
   filesMissing: () => state.missing,
@@ -52,168 +49,17 @@ const detail = new Detail($("detail"), {
 });
 
 async function act(send, done) {
+  problem("");
   try {
     const answer = await send();
-    notice("");
     say(done);
     refresh();
     refreshDetail();
     return answer;
   } catch (error) {
-    failed(error);
+    actionFailed(error);
     return null;
   }
-}
-
-// Lists
-
-const query = (group, limit) => ({ phase: GROUPS[group].phases, search: state.search, type: state.type, limit });
-
-/** Ask for the head of what is shown, and for the counts. */
-async function reload() {
-  const mine = (generation += 1);
-  try {
-    if (state.group === "now") await reloadOverview(mine);
-    else await reloadList(mine);
-    if (mine === generation) notice("");
-  } catch (error) {
-    if (mine === generation) failed(error);
-  }
-}
-
-async function reloadOverview(mine) {
-  const answers = await Promise.all(OVERVIEW.map((group) => api.get("conversions", query(group, GROUPS[group].first))));
-  if (mine !== generation) return;
-  state.counts = answers[0].counts;
-  const used = new Set([state.selected]);
-  answers.forEach((answer, number) => {
-    const ids = answer.conversions.map((job) => known(job).job_id);
-    ids.forEach((id) => used.add(id));
-    sections.get(OVERVIEW[number])?.(ids);
-  });
-  for (const id of state.jobs.keys()) if (!used.has(id)) state.jobs.delete(id);
-  paintTabs();
-}
-
-async function reloadList(mine) {
-  const answer = await api.get("conversions", query(state.group, PAGE));
-  if (mine !== generation) return;
-  const head = answer.conversions.map((job) => known(job).job_id);
-  const fresh = new Set(head);
-  // What was loaded behind the head stays, if it still belongs here.
-  const last = state.order.indexOf(head.at(-1));
-  const rest = answer.continue && last >= 0 ? state.order.slice(last + 1).filter((id) => !fresh.has(id) && belongs(state.jobs.get(id))) : [];
-  state.order = [...head, ...rest];
-  if (!rest.length) state.continue = answer.continue ?? "";
-  state.counts = answer.counts;
-  const used = new Set([...state.order, state.selected]);
-  for (const id of state.jobs.keys()) if (!used.has(id)) state.jobs.delete(id);
-  paintTabs();
-  paintList();
-}
-
-let loading = false;
-async function loadMore() {
-  if (loading || !state.continue) return;
-  loading = true;
-  const mine = generation;
-  try {
-    const answer = await api.get("conversions", { ...query(state.group, PAGE), continue: state.continue });
-    if (mine !== generation && !state.order.length) return;
-    const there = new Set(state.order);
-    for (const job of answer.conversions) if (!there.has(known(job).job_id)) state.order.push(job.job_id);
-    state.continue = answer.continue ?? "";
-    paintList();
-  } catch (error) {
-    failed(error);
-  } finally {
-    loading = false;
-  }
-}
-
-const painted = new WeakMap(); // what a row shows, so that only changes cost something
-
-function paint(id, row) {
-  const job = state.jobs.get(id);
-  const selected = id === state.selected;
-  const shown = painted.get(row);
-  if (!job || (shown?.job === job && shown.selected === selected && shown.age === age)) return;
-  painted.set(row, { job, selected, age });
-  paintRow(row, job, selected);
-}
-
-function paintList() {
-  if (!list) return;
-  const empty = !state.order.length;
-  $("empty").hidden = !empty;
-  if (empty) $("empty").textContent = state.search || state.type ? "Nothing matches." : GROUPS[state.group].none;
-  list.set(state.order, count(state.group));
-  list.repaint();
-  $("retry-all").hidden = !(state.group === "failed" && !empty && may("create"));
-}
-
-function paintTabs() {
-  document.title = count("running") ? `${count("running")} running · Conversions` : "Conversions";
-  for (const tab of $("tabs").children) {
-    const group = tab.dataset.group;
-    tab.setAttribute("aria-current", group === state.group ? "page" : "false");
-    tab.querySelector(".count").textContent = group === "now" ? "" : count(group).toLocaleString();
-  }
-}
-
-function overviewSection(group) {
-  const rows = h("div", { class: "rows" });
-  const more = h("button", { type: "button", class: "link", onclick: () => choose(group) });
-  const items = new Map();
-  sections.set(group, (ids) => {
-    if (!ids.length) rows.replaceChildren(h("p", { class: "empty" }, GROUPS[group].none));
-    else {
-      for (const id of items.keys()) if (!ids.includes(id)) items.delete(id);
-      const nodes = ids.map((id) => {
-        if (!items.has(id)) items.set(id, h("button", { type: "button", class: "row", "data-id": id, onclick: () => openJob(id) }));
-        paint(id, items.get(id));
-        return items.get(id);
-      });
-      const same = nodes.length === rows.children.length && nodes.every((node, number) => rows.children[number] === node);
-      if (!same) rows.replaceChildren(...nodes);
-    }
-    more.textContent = `All ${count(group).toLocaleString()}`;
-    more.hidden = count(group) <= ids.length;
-  });
-  return h("section", { class: "group", "aria-labelledby": `group-${group}` }, h("div", { class: "group-head" }, h("h2", { id: `group-${group}` }, GROUPS[group].title), more), rows);
-}
-
-/** Show another group of conversions. */
-function choose(group) {
-  state.group = group;
-  state.order = [];
-  state.continue = "";
-  list?.close();
-  list = null;
-  sections = new Map();
-  $("retry-all").hidden = true;
-  if (group === "now") {
-    $("content").replaceChildren(h("div", { class: "overview" }, OVERVIEW.map(overviewSection)));
-  } else {
-    list = new WindowedList(`${GROUPS[group].title} conversions`, paint, openJob, loadMore);
-    $("content").replaceChildren(h("p", { class: "empty", id: "empty", hidden: true }), list.element);
-  }
-  paintTabs();
-  reload();
-}
-
-let [timer, asked, due] = [0, 0, 0];
-/** Ask the server soon, `pause` after the last time at the earliest, but not while nobody looks. */
-function refresh(pause = REFRESH) {
-  const now = performance.now();
-  const next = Math.max(now + 50, asked + pause);
-  if (document.hidden || (due > now && due <= next)) return;
-  clearTimeout(timer);
-  due = next;
-  timer = setTimeout(() => {
-    asked = due;
-    reload();
-  }, due - now);
 }
 
 // One conversion
@@ -225,7 +71,7 @@ async function openJob(id) {
   document.body.classList.add("with-detail");
   await refreshDetail();
   $("detail-title")?.focus({ preventScroll: true });
-  repaintAll();
+  repaint();
 }
 
 function closeDetail() {
@@ -233,23 +79,32 @@ function closeDetail() {
   detail.close();
   $("detail").hidden = true;
   document.body.classList.remove("with-detail");
-  repaintAll();
+  repaint();
   opener?.focus?.({ preventScroll: true });
 }
 
 let detailTimer = 0;
 async function refreshDetail() {
   const id = state.selected;
-  if (!id) return;
+  const mine = session;
+  if (!id || api.isLost()) return;
   try {
     const job = await api.get(`conversions/${encodeURIComponent(id)}`);
-    if (state.selected === id) detail.show(job);
+    if (state.selected === id && mine === session) detail.show(job);
   } catch (error) {
-    if (error.code === 404 && state.selected === id) {
-      closeDetail();
-      notice("This conversion no longer exists.");
-    } else failed(error);
+    if (state.selected !== id || mine !== session) return;
+    if (error.code === 404) gone(id);
+    else failed(error);
   }
+}
+
+/** Take a conversion that was deleted off the page. */
+function gone(id) {
+  if (state.selected === id) {
+    closeDetail();
+    problem(`${safe(id)} no longer exists.`);
+  }
+  forget(id);
 }
 
 function refreshDetailSoon() {
@@ -259,14 +114,8 @@ function refreshDetailSoon() {
   }, 700);
 }
 
-function repaintAll() {
-  list?.repaint();
-  for (const row of document.querySelectorAll(".overview .row")) paint(row.dataset.id, row);
-}
-
 // Events
 
-let painting = 0;
 function onEvent(type, job) {
   const moved = state.jobs.get(job.job_id)?.phase !== job.phase;
   refresh(moved ? MOVED : REFRESH);
@@ -274,16 +123,19 @@ function onEvent(type, job) {
     refreshDetailSoon();
     return;
   }
+  if (job.reason === "Deleted") {
+    gone(job.job_id);
+    return;
+  }
   const before = state.jobs.get(job.job_id);
   if (before) {
     const { logs, plan, ...short } = job; // a list has neither
-    state.jobs.set(job.job_id, { queue: before.queue, retry: before.retry, queue_position: before.queue_position, ...short });
-    if (list && !belongs(state.jobs.get(job.job_id))) state.order = state.order.filter((id) => id !== job.job_id);
-    painting ||= requestAnimationFrame(() => {
-      painting = 0;
-      if (list) paintList();
-      else repaintAll();
-    });
+    // What an event leaves out is as the list said, and estimates only while the phase is the same.
+    const { queue, retry, queue_position } = before;
+    const { estimated_start_at, estimated_end_at } = before.phase === job.phase ? before : {};
+    state.jobs.set(job.job_id, { queue, retry, queue_position, estimated_start_at, estimated_end_at, ...short });
+    if (!belongs(state.jobs.get(job.job_id))) state.order = state.order.filter((id) => id !== job.job_id);
+    paintSoon();
   }
   if (job.job_id === state.selected) refreshDetailSoon();
 }
@@ -310,17 +162,23 @@ function listen() {
 // The beginning
 
 async function start() {
+  const mine = (session += 1);
+  stream.abort();
   closeDialog();
   notice("");
+  problem("");
   if (state.selected) closeDetail();
-  state.jobs.clear();
+  forgetAll();
   state.missing = false;
   try {
-    state.rights = await api.get("rights");
+    const rights = await api.get("rights");
+    if (mine !== session) return;
+    state.rights = rights;
   } catch (error) {
+    if (mine !== session || api.isLost()) return;
     failed(error);
     if (error.code === 400 && api.currentNamespace()) api.setNamespace("");
-    if (error.code === 0 || error.code === 503 || error.code === 429) setTimeout(start, 2000);
+    if (error.code === 0 || error.code === 503 || error.code === 429) setTimeout(() => mine === session && start(), 2000);
     return;
   }
   const { namespace, namespaces, conversionqueues } = state.rights;
@@ -342,6 +200,8 @@ async function start() {
 
 async function init() {
   api.takeFragment();
+  useLists(openJob, failed);
+  api.whenLost(lost);
   state.data = await (await fetch("data.json")).json();
   $("tabs").append(...Object.entries(GROUPS).map(([group, { title }]) =>
     h("button", { type: "button", "data-group": group, onclick: () => choose(group) }, title, " ", h("span", { class: "count" }))));
@@ -365,10 +225,14 @@ async function init() {
   $("submit").addEventListener("click", () => askConversion(state.data, (id) => (say("It has started."), refresh(), openJob(id))));
   $("queues").addEventListener("click", () => showQueues(state.rights.conversionqueues.includes("patch"), failed));
   $("retry-all").addEventListener("click", retryAll);
-  addEventListener("hashchange", () => {
-    api.takeFragment();
+  $("dismiss").addEventListener("click", () => problem(""));
+  $("reconnect").addEventListener("click", () => {
+    api.reconnect();
+    $("reconnect").hidden = true;
     start();
   });
+  // Links within the page, such as the one that skips the header, change the fragment, too.
+  addEventListener("hashchange", () => api.takeFragment() && start());
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && state.selected && !$("dialog").open) closeDetail();
     if (event.key === "/" && !/^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName)) {
@@ -377,22 +241,41 @@ async function init() {
     }
   });
   document.addEventListener("visibilitychange", () => !document.hidden && refresh());
+  let ticks = 0;
   setInterval(() => {
-    age += 1;
-    repaintAll();
+    if (document.hidden) return;
+    grow();
+    ticks += 1;
+    if (ticks % LOOK === 0) refresh();
   }, AGES);
   start();
 }
 
+/** The page has given up: the address may belong to another program. Only a person goes on. */
+function lost() {
+  stream.abort();
+  notice("The HTTP API does not answer. If kubectl conversion ui has ended, close this page. Otherwise, reconnect.");
+  $("live").dataset.state = "lost";
+  $("live").textContent = "Not connected";
+  $("reconnect").hidden = false;
+}
+
+/** Retry all that failed in the namespace that the question names, and in no other. */
 async function retryAll() {
-  const most = count("failed");
-  if (!(await ask("Retry all that failed?", `${most} have failed in namespace ${safe(api.currentNamespace())}. Those that have a retry are left out. The search and the type do not count.`, "Retry them"))) return;
+  const there = api.currentNamespace();
+  problem("");
   try {
-    const { retried, refused } = await api.retryFailed((number) => say(`${number} retried`));
-    notice(refused.length ? `${refused.length} could not be retried: ${safe(refused[0].error)}` : "");
+    // Without the search and the type, which do not count here.
+    const { counts } = await api.get("conversions", { limit: 1 }, there);
+    if (there !== api.currentNamespace()) return;
+    const all = counts.Failed ?? 0;
+    if (!(await ask("Retry all that failed?", `${all} have failed in namespace ${safe(there)}. Those that have a retry are left out. The search and the type do not count.`, "Retry them"))) return;
+    const { retried, refused, stopped } = await api.retryFailed(there, (number) => say(`${number} retried`));
     say(`${retried} retried.`);
+    if (stopped) problem(`${retried} were retried in namespace ${safe(there)}. The rest was not, because the page has left it.`);
+    else if (refused.length) problem(`${refused.length} could not be retried: ${safe(refused[0].error)}`);
   } catch (error) {
-    failed(error);
+    actionFailed(error);
   }
   refresh();
 }

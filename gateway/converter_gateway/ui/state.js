@@ -1,6 +1,6 @@
 // What the page knows, and the texts that it says. Nothing here asks the server.
 
-import { ENDED } from "./views.js";
+import { ENDED } from "./log.js";
 
 export const GROUPS = {
   now: { title: "Overview", phases: [] },
@@ -20,7 +20,9 @@ export const state = {
   rights: { conversionjobs: [], conversionqueues: [], namespaces: [] },
   data: { types: {} },
   jobs: new Map(), // what is known of each conversion on the page
-  order: [],
+  order: [], // of the list: the ids that are loaded
+  marks: new Map(), // the id of a row to the token that continues after it
+  fresh: new Set(), // the ids that the last questions have found
   continue: "",
   counts: {},
   selected: "",
@@ -36,6 +38,13 @@ export function say(text) {
   $("said").textContent = text;
 }
 
+/** An error of an action. It stays until it is dismissed, or until the next action. */
+export function problem(text) {
+  $("problem-text").textContent = text;
+  $("problem").hidden = !text;
+}
+
+/** An error of a question that the page repeats. It goes when an answer comes. */
 export function notice(text) {
   $("notice").textContent = text;
   $("notice").hidden = !text;

@@ -1,9 +1,9 @@
 // How a conversion looks: as a row, and with everything about it.
 
 import * as api from "./api.js";
-import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords, roughly, safe, safeLines, size, titleOf, typeName } from "./text.js";
+import { ENDED, Log } from "./log.js";
+import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords, roughly, safe, size, titleOf, typeName } from "./text.js";
 
-export const ENDED = ["Succeeded", "Failed", "Cancelled"];
 const WORDS = { Queued: "Waiting", Starting: "Starting", Running: "Running", Succeeded: "Finished", Failed: "Failed", Cancelled: "Cancelled" };
 const LARGEST_PREVIEW = 8 * 1024 * 1024;
 const PICTURES = /\.(jpe?g|png|webp|avif|gif)$/i;
@@ -19,7 +19,7 @@ function bar(job) {
 
 /** When it will end or start, as far as it is known. */
 function when(job) {
-  if (job.phase === "Running") {
+  if (job.phase === "Running" || job.phase === "Starting") {
     if (job.estimated_end_at) return `ends ${about(job.estimated_end_at)}`;
     if (job.eta_seconds) return `about ${roughly(job.eta_seconds)} left`;
   }
@@ -29,6 +29,8 @@ function when(job) {
 
 function facts(job) {
   switch (job.phase) {
+    case "Starting":
+      return [reasonWords(job.reason), when(job)];
     case "Running":
       return [typeof job.progress === "number" ? `${job.progress}%` : "", safe(job.speed), when(job)];
     case "Queued":
@@ -68,23 +70,40 @@ export class Detail {
     this.act = act;
     this.urls = [];
     this.previews = new Map();
+    this.problems = new Map();
   }
 
   close() {
     for (const url of this.urls.splice(0)) URL.revokeObjectURL(url);
     this.previews.clear();
-    this.log = undefined;
+    this.problems.clear();
+    this.log?.close();
+    this.log = null;
     this.shown = "";
   }
 
   show(job) {
     if (this.shown !== job.job_id) this.close();
     this.shown = job.job_id;
-    const open = [...this.element.querySelectorAll("details[open]")].map((one) => one.id);
+    if (!this.log) {
+      this.log = new Log(this.act);
+      this.element.replaceChildren(h("div"), h("div", { class: "detail-body" }, this.log.element));
+    }
     const focused = document.activeElement?.closest?.("#detail [id]")?.id;
-    this.element.replaceChildren(this.head(job), this.body(job));
-    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    this.element.firstChild.replaceWith(this.head(job));
+    this.fill(this.element.lastChild, job);
+    const there = focused && document.getElementById(focused);
+    if (there && there !== document.activeElement) there.focus({ preventScroll: true });
+  }
+
+  /** Paint all but the log: who reads it would lose the place and the selection. */
+  fill(body, job) {
+    const log = this.log.element;
+    while (log.previousSibling) log.previousSibling.remove();
+    while (log.nextSibling) log.nextSibling.remove();
+    log.before(...this.parts(job).filter(Boolean));
+    this.log.show(job);
+    body.append(this.more(job));
   }
 
   head(job) {
@@ -112,18 +131,14 @@ export class Detail {
     );
   }
 
-  body(job) {
-    return h(
-      "div",
-      { class: "detail-body" },
+  parts(job) {
+    return [
       job.phase === "Running" || job.phase === "Starting" ? this.progress(job) : null,
       job.phase === "Queued" ? this.waiting(job) : null,
       this.why(job),
       this.outputs(job),
       this.timeline(job),
-      this.logs(job),
-      this.more(job),
-    );
+    ];
   }
 
   progress(job) {
@@ -133,7 +148,9 @@ export class Detail {
 
   waiting(job) {
     const place = job.queue_position ? `Number ${job.queue_position} in queue ${safe(job.queue)}` : `In queue ${safe(job.queue)}`;
-    return h("section", { class: "card" }, h("p", { class: "large" }, place), when(job) ? h("p", { class: "sub" }, when(job)) : null);
+    const end = job.estimated_end_at ? `ends ${about(job.estimated_end_at)}` : "";
+    const times = [when(job), end].filter(Boolean).join(" · ");
+    return h("section", { class: "card" }, h("p", { class: "large" }, place), times ? h("p", { class: "sub" }, times) : null);
   }
 
   why(job) {
@@ -186,6 +203,7 @@ export class Detail {
       h("p", { class: "sub" }, [typeName(output.conversion_type), ...words].filter(Boolean).join(" · ")),
       output.reason ? h("p", { class: "message" }, `${safe(output.reason)}: ${safe(output.message)}`) : null,
       (output.warnings ?? []).map((warning) => h("p", { class: "warning" }, safe(warning))),
+      h("p", { class: "problem", role: "alert", id: `problem-${index}` }, this.problems.get(index)),
       made ? h("button", { type: "button", id: `save-${index}`, onclick: () => this.save(job, output, index) }, "Download") : null,
     );
   }
@@ -200,10 +218,23 @@ export class Detail {
         image.src = url;
         image.hidden = false;
       },
-      // Without a preview, the page still says everything about the output.
-      (error) => error.withoutFiles && this.act.noFile(),
+      (error) => this.noFile(job, index, "No preview. ", error),
     );
     return image;
+  }
+
+  /** Without a file server, no output has its file. Any other error is about this output only. */
+  noFile(job, index, what, error) {
+    if (this.shown !== job.job_id) return;
+    if (error.withoutFiles) this.act.noFile();
+    else if (error.code === 401) this.act.failed(error);
+    else this.told(index, `${what}${error.code === 503 ? "The file server does not answer. Try again." : safe(error.message)}`);
+  }
+
+  told(index, text) {
+    this.problems.set(index, text);
+    const there = document.getElementById(`problem-${index}`);
+    if (there) there.textContent = text;
   }
 
   async fetch(job, index) {
@@ -213,12 +244,12 @@ export class Detail {
   }
 
   async save(job, output, index) {
+    this.told(index, "");
     try {
       const href = await this.fetch(job, index);
       h("a", { href, download: fileName(output.output_file) }).click();
     } catch (error) {
-      if (error.withoutFiles) this.act.noFile();
-      this.act.failed(error);
+      this.noFile(job, index, "", error);
     }
   }
 
@@ -239,29 +270,6 @@ export class Detail {
       h("ol", { class: "timeline" }, lines.map(([at, title, words]) =>
         h("li", {}, h("time", { datetime: safe(at) }, moment(at)), h("span", {}, h("b", {}, title), words ? ` ${words}` : "")))),
     );
-  }
-
-  logs(job) {
-    if (!(job.attempts ?? []).length) return null;
-    const box = h("div", { class: "log" });
-    const fill = () => {
-      const text = this.log?.text ?? job.logs;
-      const note = !this.log ? "Reading the log…" : !this.log.problem ? "" : job.logs ? `The end of the log. ${this.log.problem}` : this.log.problem;
-      box.replaceChildren(...[note ? h("p", { class: "hint" }, note) : null, text ? h("pre", { tabindex: 0, "aria-label": "Log" }, safeLines(text)) : null].filter(Boolean));
-    };
-    const load = async () => {
-      const attempt = job.attempts.at(-1).number;
-      const log = await api.getLog(job.job_id, attempt).then(
-        (text) => ({ text }),
-        (error) => ({ problem: error.withoutFiles ? "This namespace has no file server, which gives the whole." : safe(error.message) }),
-      );
-      if (this.shown !== job.job_id) return;
-      this.log = log;
-      fill();
-    };
-    fill();
-    const details = h("details", { id: "log", ontoggle: () => details.open && load() }, h("summary", {}, "Log"), box);
-    return h("section", {}, details);
   }
 
   more(job) {

@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 import typer
 
 from kubectl_conversion import data, http_api, options, source
-from kubectl_conversion.kubectl import KubectlError
+from kubectl_conversion.kubectl import Failure, KubectlError
+from kubectl_conversion.relay import Relay
 from kubectl_conversion.source import Caller
 from kubectl_conversion.terminal import note
 from kubectl_conversion.text import safe
@@ -41,7 +42,8 @@ def ui(
         int, typer.Option("--port", help="Port on this machine. Default: any.", min=0, max=65535)
     ] = 0,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
+        bool,
+        typer.Option("--no-browser", help="Print the address and token. Open no browser."),
     ] = False,
     namespace: options.Namespace = "",
     operator_namespace: options.OperatorNamespace = "",
@@ -72,18 +74,23 @@ def ui(
 
 
 def _serve(caller: Caller, home: str, port: int, fragment: str, *, browser: bool) -> None:
-    """Forward the port until Ctrl-C, again and again: a pod of the HTTP API may be replaced."""
+    """Forward the port until Ctrl-C, again and again: a pod of the HTTP API may be replaced.
+
+    The port stays with this process all the time: the page sends its token to whoever has it.
+    """
     failures, opened = 0, False
-    with ExitStack() as files:
+    with _relay(port) as relay, ExitStack() as files:
         while True:
             begun = time.monotonic()
             try:
-                with caller.kubectl.forward(home, data.GATEWAY, port, "http") as (found, wait):
-                    port = found
+                with caller.kubectl.forward(home, data.GATEWAY, 0, "http") as (found, wait):
+                    relay.use(found)
                     if not opened:
                         opened = True
-                        _tell(files, f"http://127.0.0.1:{port}/ui/#{fragment}", browser=browser)
+                        address = f"http://127.0.0.1:{relay.port}/ui/#{fragment}"
+                        _tell(files, address, browser=browser)
                     error = wait()
+                    relay.use(0)
             except KubectlError as failure:
                 if not opened:
                     raise
@@ -91,21 +98,54 @@ def _serve(caller: Caller, home: str, port: int, fragment: str, *, browser: bool
             failures = failures + 1 if time.monotonic() - begun < _SHORT_SECONDS else 0
             if failures >= _TRIES:
                 raise error
-            note(f"The connection has ended: {safe(error.message)}. Forwarding port {port} again.")
+            why = safe(error.message)
+            note(f"The connection has ended: {why}. Forwarding port {relay.port} again.")
             time.sleep(_PAUSE_SECONDS)
 
 
-def _tell(files: ExitStack, address: str, *, browser: bool) -> None:
-    """Print the address. Open the browser on a file of the caller that leads there.
+def _relay(port: int) -> Relay:
+    """Raises KubectlError if the port is taken."""
+    try:
+        return Relay(port)
+    except OSError as error:
+        raise KubectlError(
+            Failure.OTHER, f"port {port} of this machine cannot be used: {error.strerror}"
+        ) from None
 
-    Everybody on this machine can read the arguments of a process, so the token must not be there.
+
+def _tell(files: ExitStack, address: str, *, browser: bool) -> None:
+    """Open the browser on a file of the caller that leads to the address, or print the address.
+
+    The address has the token. Everybody on this machine can read the arguments of a process, so
+    the token must not be there. A terminal keeps what it shows, so it is printed only if it must.
     """
-    print(f"{address}\nCtrl-C ends it.", flush=True)
-    if not browser:
-        return
-    folder = Path(files.enter_context(tempfile.TemporaryDirectory(prefix="kubectl-conversion-")))
-    page = folder / "open.html"
-    page.write_text(
-        f'<meta http-equiv="refresh" content="0;url={html.escape(address)}">', encoding="utf-8"
-    )
-    webbrowser.open(page.as_uri())
+    if browser and _open(files, address):
+        page = address.partition("#")[0]
+        print(f"The browser opens {page}\n--no-browser prints the whole address.")
+    else:
+        print(address)
+    print("Ctrl-C ends it.", flush=True)
+
+
+def _open(files: ExitStack, address: str) -> bool:
+    """Whether a browser was started on a file that leads to the address.
+
+    The file is in the home directory: a browser from a snap has a /tmp of its own.
+    """
+    try:
+        page = Path(files.enter_context(_folder())) / "open.html"
+        page.write_text(
+            f'<meta http-equiv="refresh" content="0;url={html.escape(address)}">', encoding="utf-8"
+        )
+        return webbrowser.open(page.as_uri())
+    except (OSError, webbrowser.Error) as error:
+        note(f"No browser was opened: {safe(str(error))}.")
+        return False
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that only the caller can read. Its name has no dot: a snap reads no hidden files."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="kubectl-conversion-", dir=Path.home())
+    except (OSError, RuntimeError):  # no home directory, or a read-only one
+        return tempfile.TemporaryDirectory(prefix="kubectl-conversion-")
