@@ -35,7 +35,7 @@ ConversionJob, a file, a node or a caller.
   ConversionJob may name a queue that does not exist: it is counted as `{MISSING}`.
 - `conversion_type`, `phase`, `reason`, `result`, `cause`, `verb`, `code`, `route` and `kind` have
   words of the programs.
-- `namespace` of the HTTP API has the namespaces that this replica serves.
+- `namespace` of the HTTP API has the namespaces in its settings.
 
 The operator counts when something changes, and Prometheus reads the numbers. Neither visits all
 ConversionJobs.
@@ -71,7 +71,7 @@ def metrics_of_operator() -> CollectorRegistry:
 
 def metrics_of_api() -> CollectorRegistry:
     """The metrics of the HTTP API without values."""
-    return api.Metrics(CollectorRegistry(), {}, ()).registry
+    return api.Metrics(CollectorRegistry(), {}, tuple).registry
 
 
 def render_metrics() -> str:

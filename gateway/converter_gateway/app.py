@@ -35,12 +35,12 @@ from converter_gateway.limits import (
     Bound,
     ProgressLimit,
     RateLimit,
-    SameOrigin,
     Turns,
     address_of,
 )
 from converter_gateway.metrics import Measure, Metrics
 from converter_gateway.openapi import describe
+from converter_gateway.origin import SameOrigin
 from converter_gateway.page_routes import page_router
 from converter_gateway.queues import Queues
 from converter_gateway.responses import COMMON_ERRORS, Error, HealthStatus, errors
@@ -89,7 +89,7 @@ def create_app(
     current = live or (lambda: settings)
     stores = app.state.stores = Stores(cluster, lambda: current().served_namespaces)
     app.state.in_progress = {kind: Counter() for kind in KINDS}
-    app.state.metrics = Metrics(CollectorRegistry(), app.state.in_progress, stores)
+    app.state.metrics = Metrics(CollectorRegistry(), app.state.in_progress, stores.of_settings)
     service = app.state.service = Service(cluster, stores, current, shutdown)
     auth = Authenticator(cluster, settings)
     feeds, queues = FeedPool(cluster, stores), Queues(cluster, settings.pod_namespace)
@@ -171,7 +171,7 @@ def _add_limits(app: FastAPI, settings: GatewaySettings, shutdown: Shutdown) -> 
         per_second=settings.gateway_rate_per_second,
         burst=settings.gateway_rate_burst,
     )
-    app.add_middleware(SameOrigin)
+    app.add_middleware(SameOrigin, hosts=settings.own_hosts)
     app.add_middleware(Turns)
     app.add_middleware(SendAway, shutdown=shutdown)
     app.add_middleware(Measure, metrics=app.state.metrics)

@@ -115,8 +115,12 @@ class Browser:
         position = store.position(job_id) if not phase.terminal else None
         found = translate.to_response(conversion, position, self._service.now())
         record = store.get(job_id)
+        if not phase.terminal:
+            found |= store.estimate(job_id, conversion.key.uid).fields
         if record is not None and record.uid == conversion.key.uid:
             found = _summary(store, record, found)
+            if not record.finished:
+                found |= store.estimate(record.name, record.uid).fields
         return found | details_of(conversion)
 
 
@@ -223,7 +227,8 @@ def _cut(found: list[Record], query: Query, counts: dict[str, int]) -> _Page:
 
 def _response(store: Store, record: Record, now: datetime) -> bytes:
     waits = record.phase is Phase.QUEUED
-    return record.response(store.position(record.name) if waits else None, now)
+    position = store.position(record.name) if waits else None
+    return record.response(position, now, store.estimate(record.name, record.uid))
 
 
 def _summary(store: Store, record: Record, response: ResponseBody) -> ResponseBody:

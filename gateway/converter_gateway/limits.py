@@ -115,27 +115,6 @@ class Turns:
         del self._waiting[address]
 
 
-class SameOrigin:
-    """Responds 403 to calls of the API that a page of another site makes a browser send.
-
-    With GATEWAY_AUTH=network, nothing else keeps such a page from cancelling conversions while
-    somebody forwards a port to the API. Only browsers send the header. No page may change it.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] == "http" and scope["path"].startswith("/api/"):
-            site = dict(scope["headers"]).get(b"sec-fetch-site", b"")
-            if site in (b"cross-site", b"same-site"):
-                error = {"error": "a page of another site may not call this API"}
-                await JSONResponse(error, 403)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
 @dataclass(frozen=True, slots=True)
 class Bound:
     """Maximum requests of one kind in progress, in total and of one address. ``name``: plural."""

@@ -27,8 +27,11 @@ from converter_gateway.estimates import (
 )
 from converter_gateway.records import Place, Record
 
-_WAITS_FOR_A_SLOT: Final = frozenset({Reason.WAITING_FOR_SLOT, Reason.PENDING, ""})
-"""The reasons of a conversion that starts when a slot is free. Until an operator has seen it, a
+_STARTS_BY_ITSELF: Final = frozenset(
+    {Reason.WAITING_FOR_SLOT, Reason.RETRY_BACKOFF, Reason.PENDING, ""}
+)
+"""The reasons of a conversion that starts when a slot is free and its back-off is over. All others
+wait for somebody or something else, also during their back-off. Until an operator has seen it, a
 conversion has none.
 """
 _HOLDS_A_SLOT: Final = (Phase.STARTING, Phase.RUNNING)
@@ -114,7 +117,7 @@ class Outlook:
     ) -> Estimate:
         later = place.not_before.timestamp() if place.not_before else 0.0
         median = self._times.median(record.work.kind)
-        if median is None or not (later > now or place.reason in _WAITS_FOR_A_SLOT):
+        if median is None or place.reason not in _STARTS_BY_ITSELF:
             return UNKNOWN
         plan = self._plans.get(place.queue)
         if plan is None or not 0 <= now - plan.made_at < FRESH_SECONDS:
@@ -137,10 +140,7 @@ class Outlook:
 
     def _needs(self, record: Record, typical: float) -> float | None:
         """How long a waiting conversion will hold a slot. None if it cannot take one yet."""
-        place = record.place
-        blocked = place is None or place.reason not in _WAITS_FOR_A_SLOT
-        delayed = place is not None and place.not_before is not None
-        if blocked and not delayed:
+        if record.place is None or record.place.reason not in _STARTS_BY_ITSELF:
             return None
         return self._times.median(record.work.kind) or typical
 

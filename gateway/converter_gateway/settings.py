@@ -36,6 +36,17 @@ def _check_file_server(text: str) -> str:
     return text
 
 
+_SERVICE: Final = "my-network-converter-gateway"
+_HOST: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+
+def _check_host_names(text: str) -> str:
+    for name in split(text):
+        if not _HOST.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of a host: a-z, 0-9, - and ., and no port")
+    return text
+
+
 class GatewaySettings(SettingsModel):
     """One field per setting. The variable or file has the name of the field in capitals."""
 
@@ -55,6 +66,13 @@ class GatewaySettings(SettingsModel):
         "my-network",
         pattern=f"^{NAMESPACE_PATTERN}$",
         description="Namespace of all conversions with `GATEWAY_AUTH=network`.",
+    )
+    gateway_hosts: Annotated[str, AfterValidator(_check_host_names)] = Field(
+        "",
+        description="Other names of the API, such as that of an ingress, with commas. With "
+        "`GATEWAY_AUTH=network`, the API refuses calls by names that are not here. It always "
+        "accepts IP addresses, `localhost` and the names of its Service. See "
+        "[page.md](page.md#pages-of-other-sites).",
     )
     gateway_paths: str = Field(
         "/opt/my-network/shared=/,/opt/my-network/storage=/storage",
@@ -259,6 +277,15 @@ class GatewaySettings(SettingsModel):
     def mappings(self) -> tuple[PathMapping, ...]:
         """The parsed GATEWAY_PATHS."""
         return parse_mappings(self.gateway_paths)
+
+    @property
+    def own_hosts(self) -> frozenset[str] | None:
+        """The names by which callers may call the API. None with tokens: by any name."""
+        if self.gateway_auth == "token":
+            return None
+        space = self.pod_namespace
+        domains = ("", f".{space}", f".{space}.svc", f".{space}.svc.cluster.local")
+        return frozenset({*(_SERVICE + domain for domain in domains), *split(self.gateway_hosts)})
 
     @property
     def watched_namespaces(self) -> frozenset[str] | None:

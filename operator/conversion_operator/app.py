@@ -344,6 +344,7 @@ class Operator:
             ready = self._started and self._sync.ready()
             self.health.ready = ready and not self._schema.problem
             unlisted = [name for name in self._sync.namespaces if not self._sync.synced(name)]
+            self._metrics.tell_admission(self._context.admission_causes() if leads else ())
             self._metrics.unlisted.set(len(unlisted))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 

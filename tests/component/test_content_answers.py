@@ -78,7 +78,7 @@ async def test_any_id_is_found_again_by_the_python_client(api: FakeApi, content_
     cluster = ConversionClient(configuration(api.url), "gateway")
     transport = httpx.ASGITransport(create_app(cluster, GatewaySettings(gateway_auth="network")))
     try:
-        async with AsyncClient("http://test", transport=transport) as converter:
+        async with AsyncClient("http://127.0.0.1", transport=transport) as converter:
             made = await converter.submit_content(content_id, "image", "a.png")
             assert (made["content_id"], made["status"]) == (content_id, "running")
             assert await converter.get_content(content_id) == made

@@ -55,6 +55,11 @@ MADE = {
 @pytest.fixture
 def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A volume with an output. The API and the file server have the same secret."""
+    return make_volume(tmp_path, monkeypatch)
+
+
+def make_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the fixture ``volume`` is."""
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "secret").write_text(SECRET)
     monkeypatch.setattr(file_client, "SECRET_FOLDER", tmp_path / "secrets")

@@ -69,7 +69,7 @@ async def gateway(
     transport = httpx.ASGITransport(app)
     try:
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://test", event_hooks=caught_up(api, app)
+            transport=transport, base_url="http://127.0.0.1", event_hooks=caught_up(api, app)
         ) as client:
             yield client
     finally:
@@ -138,7 +138,7 @@ async def test_the_python_client_speaks_its_language(api: FakeApi) -> None:
     cluster = ConversionClient(configuration(api.url), "gateway")
     transport = httpx.ASGITransport(create_app(cluster, GatewaySettings(gateway_auth="network")))
     try:
-        async with AsyncClient("http://test", transport=transport) as converter:
+        async with AsyncClient("http://127.0.0.1", transport=transport) as converter:
             kind, files = BODY["conversion_type"], (BODY["input_file"], BODY["output_file"])
             job = await converter.convert_file(*files, kind, idempotency_key="k")
             assert job == await converter.convert_file(*files, kind, idempotency_key="k")
@@ -426,7 +426,7 @@ async def test_stats_follow_the_operators_settings(api: FakeApi, tmp_path: Path)
     settings = GatewaySettings(gateway_auth="network")
     transport = httpx.ASGITransport(create_app(cluster, settings, live=lambda: live.current))
     try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             for value, told in (("3", 3), ("7", 7), ("many", 7), ("0", 0)):
                 (tmp_path / "CONVERTER_MAX_PARALLEL").write_text(value)
                 live.take(read_folder(tmp_path))

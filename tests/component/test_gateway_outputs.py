@@ -286,7 +286,7 @@ async def test_the_python_client_starts_every_form(api: FakeApi) -> None:
         {"conversion_type": "audio_to_mp3", "output_file": "a.mp3", "optional": True},
     ]
     try:
-        async with AsyncClient("http://test", transport=transport) as converter:
+        async with AsyncClient("http://127.0.0.1", transport=transport) as converter:
             several = await converter.convert("a.mov", outputs=outputs, queue="q", dry_run=True)
             assert api.get("conversionjobs", several)["spec"]["queue"] == "q"
             job = await converter.get_job_status(several)

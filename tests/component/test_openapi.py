@@ -66,7 +66,7 @@ async def gateway(api: FakeApi, **settings: Any) -> AsyncIterator[httpx.AsyncCli
     headers = {"Authorization": "Bearer caller"}
     try:
         async with httpx.AsyncClient(
-            transport=transport, base_url="http://test", headers=headers, timeout=60
+            transport=transport, base_url="http://127.0.0.1", headers=headers, timeout=60
         ) as client:
             yield client
     finally:
@@ -83,7 +83,7 @@ def fuzz(operation: Any, exchange: Exchange) -> int:
     def check(case: Any) -> None:
         nonlocal sent
         sent += 1
-        request = requests.Request(**case.as_transport_kwargs(base_url="http://test")).prepare()
+        request = requests.Request(**case.as_transport_kwargs(base_url="http://127.0.0.1")).prepare()
         case.validate_response(exchange(request), checks=CHECKS)
 
     modes = [GenerationMode.POSITIVE]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import httpx2 as httpx
+import orjson
 import pytest
 
 from tests.component.support import NAMESPACE, FakeApi
@@ -91,10 +93,53 @@ async def test_an_item_is_a_status_with_its_queue_and_without_its_log(api: FakeA
         found = (await client.get(LIST)).json()["conversions"]
         by_name = {one["job_id"]: one for one in found}
         assert by_name["a"]["queue_position"] == 1
+        waiting = (await client.get(f"{BASE}/status/a")).json()
+        assert by_name["a"].items() >= waiting.items(), "with the estimates of its status"
+        details = (await client.get(f"{LIST}/a")).json()
+        assert {name: details[name] for name in waiting} == waiting
         assert by_name["a"]["duration_seconds"] >= 0
         status = (await client.get(f"{BASE}/status/b")).json()
         assert status.pop("logs")
         assert by_name["b"] == status | {"queue": "default"}
+
+
+async def test_the_estimates_are_the_same_everywhere(api: FakeApi) -> None:
+    fields = ("estimated_start_at", "estimated_end_at")
+    async with gateway(api) as client:
+        await names(client)  # from now on, the watch tells it
+        now = api.clock.now()
+
+        def at(seconds: float) -> str:
+            return (now + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+        add(api, "old-0", "Succeeded")
+        add(api, "runs")
+        progress = {"percent": 5, "estimatedEndTime": at(3600)}
+        end(
+            api,
+            "runs",
+            "Running",
+            reason="Running",
+            startTime=at(-9),
+            progress=progress,
+            attempts=[{"number": 1, "startTime": at(-9)}],
+        )
+        add(api, "waits")
+        end(api, "waits", "Queued", reason="WaitingForSlot")
+        listed = {one["job_id"]: one for one in (await client.get(LIST)).json()["conversions"]}
+        for name in ("runs", "waits", "old-0"):
+            status = (await client.get(f"{BASE}/status/{name}")).json()
+            detail = (await client.get(f"{LIST}/{name}")).json()
+            for found in (listed[name], detail):
+                told = [found.get(field, "absent") for field in fields]
+                assert told == [status.get(field, "absent") for field in fields]
+        assert listed["runs"]["estimated_end_at"] == at(3600)
+        assert "estimated_end_at" not in listed["old-0"]
+        store = client._transport.app.state.stores.watch(NAMESPACE).store  # type: ignore[attr-defined]
+        events = {entry.job_id: entry.block.decode() for entry in store.log.events_after(0)}
+        for name in ("runs", "waits"):
+            for field in fields:
+                assert f'"{field}":{orjson.dumps(listed[name][field]).decode()}' in events[name]
 
 
 @pytest.mark.parametrize(
@@ -304,3 +349,38 @@ async def test_the_rights_of_a_caller(api: FakeApi) -> None:
         assert wrong.status_code == 401
         bad = await client.get(f"{BASE}/rights", headers=bearer("good", "A_B"))
         assert bad.status_code == 400
+
+
+@pytest.mark.parametrize("host", ["evil.example:8000", "127.0.0.1.evil.example"])
+async def test_a_name_that_points_to_the_api_opens_it_to_no_page(api: FakeApi, host: str) -> None:
+    rebound = {"Host": host}
+    async with gateway(api, gateway_hosts="converter.lan") as client:
+        add(api, "a")
+        for method, path in (
+            ("GET", LIST),
+            ("POST", f"{BASE}/cancel/a"),
+            ("POST", f"{BASE}/convert"),
+        ):
+            answer = await client.request(method, path, headers=rebound, json=BODY)
+            assert (answer.status_code, "GATEWAY_HOSTS" in answer.json()["error"]) == (403, True)
+        for name in ("converter.lan", "my-network-converter-gateway.my-network-converter:80"):
+            assert (await client.get(LIST, headers={"Host": name})).status_code == 200
+        for path in ("/healthz", "/ui/"):
+            assert (await client.get(path, headers=rebound)).status_code == 200
+    people(api)
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        called = await client.get(LIST, headers=bearer("viewer", NAMESPACE) | rebound)
+        assert called.status_code == 200, "a token is what such a page does not have"
+
+
+async def test_a_form_of_another_origin_is_refused_without_sec_fetch_site(api: FakeApi) -> None:
+    async with gateway(api) as client:
+        add(api, "a")
+        for origin, code in (
+            ("http://evil.example", 403),
+            ("null", 403),
+            ("http://127.0.0.1", 200),
+        ):
+            answer = await client.post(f"{BASE}/cancel/a", headers={"Origin": origin})
+            assert answer.status_code == code
+            assert code == 200 or set(answer.json()) == {"error"}

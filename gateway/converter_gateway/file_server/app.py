@@ -85,12 +85,12 @@ class FileServer:
         request, signature = self._parse(scope)
         if request and secret and is_valid(secret, request, signature, self._clock()):
             # The server drops what is sent after the API has disconnected, and says nothing.
-            disconnect = asyncio.ensure_future(_disconnected(receive))
+            ended = asyncio.ensure_future(_disconnected(receive))
             try:
-                sender = _Sender(send, disconnect, self._threads)
+                sender = _Sender(send, ended, self._threads)
                 await self._serve(secret, request, signature, sender)
             finally:
-                disconnect.cancel()
+                ended.cancel()
         else:
             await _answer(send, 403)
 
@@ -159,10 +159,10 @@ def _close(opened: Future[OpenFile]) -> None:
 
 
 class _Sender(NamedTuple):
-    """Sends to the API. ``disconnect`` is done when the API has disconnected. ``threads`` read."""
+    """Sends to the API. ``ended`` is done when the API has disconnected. ``threads`` read."""
 
     send: Send
-    disconnect: asyncio.Future[None]
+    ended: asyncio.Future[None]
     threads: ThreadPoolExecutor
 
 
@@ -183,9 +183,9 @@ async def _send_file(file: OpenFile, byte_range: str, headers: Headers, sender: 
 
 async def _send_part(file: OpenFile, part: Part, sender: _Sender) -> None:
     """Send the bytes of a part. Raises OSError if the file has become shorter."""
-    position, (send, disconnect, threads) = part.start, sender
+    position, (send, ended, threads) = part.start, sender
     while position < part.end:
-        if disconnect.done():
+        if ended.done():
             return
         wanted = min(_CHUNK_BYTES, part.end - position)
         data = await _read(threads, file.fd, wanted, position)

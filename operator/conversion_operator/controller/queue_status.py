@@ -51,7 +51,9 @@ class QueueStatus:
                 gauges.numbers = {}
                 continue
             counts = count(self._queue)
-            gauges.numbers = queue_numbers(counts, self._watch.objects, self._context.policy())
+            blocked = bool(self._context.admission_causes())
+            policy = self._context.policy()
+            gauges.numbers = queue_numbers(counts, self._watch.objects, policy, blocked=blocked)
             await self._write_all(counts)
 
     async def _write_all(self, counts: Mapping[str, Counts]) -> None:

@@ -24,7 +24,7 @@ from conversion_operator.controller.metrics import (
     Metrics,
 )
 from conversion_operator.core.model import Conversion, Job, Pod
-from media_converter.contract import OutputState
+from media_converter.contract import ExitReason, OutputState
 
 FOREIGN_EVENTS: Final = 10
 FOREIGN_CONVERSIONS: Final = 1000
@@ -123,6 +123,7 @@ class EventRecorder:
             if old_phase is not Phase.RUNNING:  # the run was too short for a write of its own
                 self._observe_wait(conversion, kind, new)
             self._record_end(conversion, kind, new)
+            self._metrics.decoder_crashes.labels(kind).inc(_crashes(new))
             if old_phase is None or not old_phase.terminal:
                 self._record_trace(conversion, new)
             severity = "Normal" if new.reason in _NORMAL else "Warning"
@@ -137,6 +138,8 @@ class EventRecorder:
         if new.phase is Phase.QUEUED and old_phase is not None and new.attempts:
             reason = new.attempts[-1].reason or new.reason
             self._metrics.attempts.labels(kind, reason).inc()
+            if reason == ExitReason.DECODER_CRASHED:
+                self._metrics.decoder_crashes.labels(kind).inc()
             _log("job_retried", conversion, reason=reason, detail=new.message)
             return Event(conversion.key, "Warning", reason, new.message)
         return None
@@ -176,6 +179,13 @@ class EventRecorder:
                 await self._cluster.create_event(event, self._identity, self._permit())
             except ClusterError as error:
                 logger.debug("Cannot post an Event: %s", error)
+
+
+def _crashes(ended: ConversionJobStatus) -> int:
+    """How many outputs of a conversion that has ended a crashed decoder has not made."""
+    crashed = ExitReason.DECODER_CRASHED
+    outputs = sum(output.reason == crashed for output in ended.outputs or ())
+    return max(outputs, ended.reason == crashed)
 
 
 def _warning(conversion: Conversion, stored: ConversionJobStatus) -> Event | None:

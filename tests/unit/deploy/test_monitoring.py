@@ -131,6 +131,14 @@ def test_the_panels_do_not_overlap_and_choose_the_data_source() -> None:
     assert "Now" in DASHBOARD["panels"][0]["title"]
 
 
+def test_no_panel_adds_a_series_or_adds_up_installations() -> None:
+    for expression in QUERIES:
+        # Without `on()`, the series without labels is added to those with labels.
+        assert " or vector(" not in expression
+        if "converter_queue_" in expression:
+            assert "by (namespace, queue)" in expression
+
+
 def with_monitoring(tmp_path: Path) -> str:
     deploy = tmp_path / "deploy"
     shutil.copytree(DEPLOY, deploy, ignore=shutil.ignore_patterns("samples"))

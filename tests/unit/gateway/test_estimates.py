@@ -188,15 +188,26 @@ async def test_a_queue_in_which_nothing_runs_promises_nothing() -> None:
     assert told(store, "w") == (None, None)
 
 
-async def test_a_back_off_delays_the_start() -> None:
+def backing_off(name: str, reason: str) -> Conversion:
     attempt = {"number": 1, "startTime": text(-30), "completionTime": text(-1)}
     status = {
         "phase": "Queued",
-        "reason": "ContainerKilled",
+        "reason": reason,
         "attempts": [attempt | {"reason": "ContainerKilled"}],
         "retries": {"failures": 3},
     }
-    store = store_of(*history(), running("r", 10), conversion("w", status))
+    return conversion(name, status)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("reason", ["Paused", "QueueHeld", "PathBusy", "WaitingForInput"])
+async def test_what_is_held_in_its_back_off_has_no_estimate_either(reason: str) -> None:
+    store = store_of(*history(), running("r", 90), backing_off("a", reason), queued("b"))
+    assert [name for _, name, place in store.queue() if place.not_before] == ["a"]
+    assert (told(store, "a"), told(store, "b")) == ((None, None), (text(90), text(190)))
+
+
+async def test_a_back_off_delays_the_start() -> None:
+    store = store_of(*history(), running("r", 10), backing_off("w", "RetryBackoff"))
     (place,) = [place for _, _, place in store.queue()]
     assert place.not_before is not None
     later = (place.not_before - NOW).total_seconds()

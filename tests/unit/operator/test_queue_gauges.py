@@ -38,6 +38,11 @@ def test_nothing_may_start_while_the_operator_is_paused() -> None:
     assert not any(each.may_start for each in queue_numbers({}, LIMITS, paused).values())
 
 
+def test_nothing_may_start_while_the_operator_starts_nothing_at_all() -> None:
+    found = queue_numbers({}, LIMITS, POLICY, blocked=True)
+    assert not any(each.may_start for each in found.values())
+
+
 def test_queues_that_do_not_exist_have_one_label() -> None:
     asked = {f"any-{number}": counts(blocked=2) for number in range(1000)}
     found = queue_numbers(asked, LIMITS, POLICY)
