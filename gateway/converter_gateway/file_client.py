@@ -31,6 +31,7 @@ from converter_gateway.file_signature import (
 SECRET_FOLDER: Final = Path("/etc/my-network-converter-files")
 """The folder with the secrets that the API shares with file servers, from an optional Secret."""
 MISSING: Final = "file_server_missing"
+UNREADABLE: Final = "file_not_readable"
 _CHUNK_BYTES: Final = 65_536
 _CONNECT_SECONDS: Final = 3.0
 _READ_SECONDS: Final = 20.0
@@ -41,6 +42,18 @@ _MAX_WAITING: Final = 8
 _NO_ADDRESS: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 logger = logging.getLogger(__name__)
+
+
+class Unreadable(ApiError):
+    """The user of the file server may not read the file."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(
+            409,
+            f"the file server of namespace {namespace} may not read the file: the file or one of "
+            "its folders belongs to another user, see docs/logs.md",
+            reason=UNREADABLE,
+        )
 
 
 class RemoteFile:
@@ -97,7 +110,7 @@ class FileClient:
 
         ``namespace`` must be a valid name. ``byte_range`` is a valid header Range, or "". Raises
         ApiError 404 with the reason MISSING if there is no file server, and 503 if it does not
-        answer.
+        answer, and Unreadable if the user of the file server may not read the file.
         """
         secret = self._secret(namespace)
         if not self._address or secret is None:
@@ -127,6 +140,9 @@ class FileClient:
         if response.status == 404:
             response.close()
             return None
+        if response.status == 403:
+            response.close()
+            raise Unreadable(namespace)
         if response.status not in (200, 206, 416) or not size.isdigit():
             response.close()
             raise _unavailable(namespace, "cannot read the file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -11,6 +12,7 @@ from conversion_operator.cluster.errors import NotFound
 from converter_gateway import files
 from converter_gateway.download import SAFE, Download
 from converter_gateway.errors import ApiError
+from converter_gateway.file_client import Unreadable
 from converter_gateway.file_server.ranges import is_range
 from converter_gateway.responses import one_error
 from converter_gateway.routes import JobId, RouteContext
@@ -28,6 +30,11 @@ _ONLY_END: Final = (
 _NOT_THERE: Final = (
     "The conversion is unknown, or there is no {what}. `code` is file_server_missing if the "
     "namespace has no file server."
+)
+
+_CHANGED: Final = (
+    "The file on the volume is not the one that the conversion made (`code`: output_changed), or "
+    "the file server may not read it (file_not_readable)."
 )
 
 Attempt = Annotated[
@@ -88,7 +95,10 @@ def _add_logs(router: APIRouter, context: RouteContext) -> None:
         last = files.last_attempt(conversion)
         number = attempt or last
         path = files.log_path(conversion, number) if number else None
-        file = await context.files.open(conversion.key.namespace, path) if path else None
+        file = None
+        # The converter may have had another user when it wrote the log.
+        with suppress(Unreadable):
+            file = await context.files.open(conversion.key.namespace, path) if path else None
         headers = {**SAFE, "Content-Type": _TEXT}
         if file is not None:
             stall = context.settings.gateway_stall_seconds
@@ -111,7 +121,7 @@ def _add_outputs(router: APIRouter, context: RouteContext) -> None:
             200: content,
             206: content | {"description": "The part that the header Range names."},
             **one_error(404, _NOT_THERE.format(what="such output, or its file")),
-            **one_error(409, "The file on the volume is not the one that the conversion made."),
+            **one_error(409, _CHANGED),
             416: {"description": "The file has no such part."},
         },
     )

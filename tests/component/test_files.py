@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,8 +17,9 @@ import pytest
 import uvicorn
 
 from converter_gateway import file_client
+from converter_gateway.file_server import app as file_app
 from converter_gateway.file_server.app import FileServer
-from converter_gateway.file_server.beneath import open_root
+from converter_gateway.file_server.beneath import open_file, open_root
 from converter_gateway.file_signature import (
     EXPIRES,
     FILE_PATH,
@@ -326,6 +328,49 @@ async def test_headers_that_never_end_hold_no_download(
         assert "has not answered other requests yet" in errors[1]
         assert not app_of(client).state.files._waiting
         await app_of(client).state.files.close()
+
+
+async def test_what_the_file_server_may_not_read(
+    api: FakeApi, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = create(api)
+    put_log(volume, uid, 2, "on the volume\n")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(file_app, "open_file", refuse)
+    async with api_with_files(api, volume) as client:
+        output = await client.get(f"{BASE}/outputs/a/0")
+        assert (output.status_code, output.json()["code"]) == (409, "file_not_readable")
+        log = await client.get(f"{BASE}/logs/a")
+        assert (log.status_code, log.headers["x-log-source"]) == (200, "status")
+
+
+async def test_a_part_of_the_volume_that_does_not_respond_blocks_nothing_else(
+    api: FakeApi, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = create(api)
+    put_log(volume, uid, 2, "on the volume\n")
+    blocked, opened = threading.Event(), open_file
+
+    def block(root: int, path: str) -> Any:
+        if path.endswith("a.mp4"):
+            blocked.wait()
+        return opened(root, path)
+
+    monkeypatch.setattr(file_app, "open_file", block)
+    monkeypatch.setattr(file_app, "_OPEN_SECONDS", 0.5)
+    try:
+        async with api_with_files(api, volume) as client:
+            # More than the default executor of asyncio has threads.
+            for _ in range(6):
+                asked = [client.get(f"{BASE}/outputs/a/0") for _ in range(8)]
+                codes = [answer.status_code for answer in await asyncio.gather(*asked)]
+                assert codes == [503] * 8
+            assert (await client.get(f"{BASE}/logs/a")).text == "on the volume\n"
+    finally:
+        blocked.set()
 
 
 async def test_a_replaced_file_is_not_sent(api: FakeApi, volume: Path) -> None:

@@ -19,7 +19,8 @@ from converter_gateway.file_server.app import FileServer
 from converter_gateway.file_server.beneath import open_root
 from converter_gateway.file_signature import folder_of, read_secret
 
-_MAX_CONNECTIONS: Final = 128
+# Many more than the requests that FileServer answers at once, so that probes are answered, too.
+_MAX_CONNECTIONS: Final = 1024
 
 logger = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
@@ -29,6 +30,12 @@ HEALTH_PATH: Final = "/healthz"
 _CHUNK_BYTES: Final = 262_144
 # The HTTP API gives up earlier on a caller that does not read.
 _STALL_SECONDS: Final = 120.0
+_MAX_REQUESTS: Final = 128
+# The part of the volume that a file is on may not respond. Then its threads wait in the kernel, and
+# requests for other files need threads of their own.
+_THREADS: Final = 64
+_OPEN_SECONDS: Final = 5.0
+_READ_SECONDS: Final = 15.0
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -54,6 +61,8 @@ class FileServer:
     ) -> None:
         self._root, self._namespace, self._folder = root, namespace, folder
         self._read_secret, self._clock = read_secret, clock
+        self._threads = ThreadPoolExecutor(_THREADS, "volume")
+        self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. Never raises before it has sent an answer, and says nothing to a stranger."""
@@ -62,13 +71,24 @@ class FileServer:
         if scope["path"] == HEALTH_PATH:
             await _answer(send, 200)
             return
+        if self._in_progress >= _MAX_REQUESTS:
+            await _answer(send, 503)
+            return
+        self._in_progress += 1
+        try:
+            await self._answer_request(scope, receive, send)
+        finally:
+            self._in_progress -= 1
+
+    async def _answer_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         secret = self._read_secret()
         request, signature = self._parse(scope)
         if request and secret and is_valid(secret, request, signature, self._clock()):
             # The server drops what is sent after the API has disconnected, and says nothing.
             ended = asyncio.ensure_future(_disconnected(receive))
             try:
-                await self._serve(secret, request, signature, _Sender(send, ended))
+                sender = _Sender(send, ended, self._threads)
+                await self._serve(secret, request, signature, sender)
             finally:
                 ended.cancel()
         else:
@@ -98,9 +118,16 @@ class FileServer:
             return [(PROOF.encode(), prove(secret, signature, size).encode())]
 
         try:
-            file = await asyncio.to_thread(open_file, self._root, request.path)
+            file = await self._open(request.path)
         except FileNotFoundError:
             await _answer(sender.send, 404, proof())
+            return
+        except PermissionError:
+            await _answer(sender.send, 403, proof())
+            return
+        except TimeoutError:
+            logger.warning("the volume did not open a file within %s s", _OPEN_SECONDS)
+            await _answer(sender.send, 503, proof())
             return
         except (OSError, ValueError) as error:
             logger.warning("cannot open a file: %s", error)
@@ -111,14 +138,32 @@ class FileServer:
             headers = [*proof(size), (FILE_SIZE.encode(), size.encode())]
             await _send_file(file, request.byte_range, headers, sender)
         finally:
-            os.close(file.fd)
+            # This can take long, too, if the volume does not respond.
+            self._threads.submit(os.close, file.fd)
+
+    async def _open(self, path: str) -> OpenFile:
+        """Open a file, or raise TimeoutError. A file that is opened too late is closed then."""
+        opening = self._threads.submit(open_file, self._root, path)
+        waiting = asyncio.wrap_future(opening)
+        done, _ = await asyncio.wait({waiting}, timeout=_OPEN_SECONDS)
+        if done:
+            return waiting.result()
+        if not opening.cancel():
+            opening.add_done_callback(_close)
+        raise TimeoutError
+
+
+def _close(opened: Future[OpenFile]) -> None:
+    if not opened.cancelled() and opened.exception() is None:
+        os.close(opened.result().fd)
 
 
 class _Sender(NamedTuple):
-    """Sends to the API. ``ended`` is done when the API has disconnected."""
+    """Sends to the API. ``ended`` is done when the API has disconnected. ``threads`` read."""
 
     send: Send
     ended: asyncio.Future[None]
+    threads: ThreadPoolExecutor
 
 
 async def _send_file(file: OpenFile, byte_range: str, headers: Headers, sender: _Sender) -> None:
@@ -138,12 +183,12 @@ async def _send_file(file: OpenFile, byte_range: str, headers: Headers, sender: 
 
 async def _send_part(file: OpenFile, part: Part, sender: _Sender) -> None:
     """Send the bytes of a part. Raises OSError if the file has become shorter."""
-    position, (send, ended) = part.start, sender
+    position, (send, ended, threads) = part.start, sender
     while position < part.end:
         if ended.done():
             return
         wanted = min(_CHUNK_BYTES, part.end - position)
-        data = await asyncio.to_thread(os.pread, file.fd, wanted, position)
+        data = await _read(threads, file.fd, wanted, position)
         if not data:
             # The connection is closed, so the other side sees that the file is not complete.
             raise OSError("the file became shorter while it was sent")
@@ -151,6 +196,13 @@ async def _send_part(file: OpenFile, part: Part, sender: _Sender) -> None:
         async with asyncio.timeout(_STALL_SECONDS):
             await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _read(threads: ThreadPoolExecutor, fd: int, count: int, position: int) -> bytes:
+    """Read from a file. Raises TimeoutError, an OSError, if the volume does not respond."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(_READ_SECONDS):
+        return await loop.run_in_executor(threads, os.pread, fd, count, position)
 
 
 async def _disconnected(receive: Receive) -> None:
