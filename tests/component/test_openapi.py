@@ -83,7 +83,9 @@ def fuzz(operation: Any, exchange: Exchange) -> int:
     def check(case: Any) -> None:
         nonlocal sent
         sent += 1
-        request = requests.Request(**case.as_transport_kwargs(base_url="http://127.0.0.1")).prepare()
+        request = requests.Request(
+            **case.as_transport_kwargs(base_url="http://127.0.0.1")
+        ).prepare()
         case.validate_response(exchange(request), checks=CHECKS)
 
     modes = [GenerationMode.POSITIVE]
