@@ -241,6 +241,9 @@ VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
         "spec.template.spec.containers.0.imagePullPolicy": Expression(
             "{{ $.Values.images.pullPolicy }}"
         ),
+        "spec.template.spec.containers.0.env.1.value": _setting(
+            "operator", "CONVERTER_VOLUME_FOLDER"
+        ),
         "spec.template.spec.containers.0.volumeMounts.0.+": _included(
             "volumeFolder", "(list $ $namespace.name)"
         ),

@@ -7,7 +7,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from conversion_operator.controller.metrics import Metrics
-from conversion_operator.controller.queue_gauges import MISSING, MOST_QUEUES, OTHERS
+from conversion_operator.controller.queue_gauges import MOST_QUEUES, OTHERS
+from conversion_operator.core.queue_status import MISSING
 from converter_gateway import metrics as api
 
 _TABLE: Final = "| Metric | Type | Meaning |\n|---|---|---|\n"
@@ -35,7 +36,7 @@ ConversionJob, a file, a node or a caller.
   ConversionJob may name a queue that does not exist: it is counted as `{MISSING}`.
 - `conversion_type`, `phase`, `reason`, `result`, `cause`, `verb`, `code`, `route` and `kind` have
   words of the programs.
-- `namespace` of the HTTP API has the namespaces that this replica serves.
+- `namespace` of the HTTP API has the namespaces in its settings.
 
 The operator counts when something changes, and Prometheus reads the numbers. Neither visits all
 ConversionJobs.
@@ -71,7 +72,7 @@ def metrics_of_operator() -> CollectorRegistry:
 
 def metrics_of_api() -> CollectorRegistry:
     """The metrics of the HTTP API without values."""
-    return api.Metrics(CollectorRegistry(), {}, ()).registry
+    return api.Metrics(CollectorRegistry(), {}, tuple).registry
 
 
 def render_metrics() -> str:

@@ -90,7 +90,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "The share of the conversions that ended.",
                 (
                     Query(
-                        f"namespace:converter_failures:ratio30m{{{_NS}}} or vector(0)",
+                        f"namespace:converter_failures:ratio30m{{{_NS}}} or on() vector(0)",
                         "{{namespace}}",
                     ),
                 ),
@@ -131,20 +131,24 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             Panel(
                 "Waiting for a slot, by queue",
                 "(missing) are queues that do not exist.",
-                (_max("converter_queue_queued", "{{queue}}", "queue"),),
+                (_max("converter_queue_queued", "{{namespace}}/{{queue}}", "namespace, queue"),),
             ),
             Panel(
                 "Slots in use, by queue",
                 "With the limit of each queue.",
                 (
-                    _max("converter_queue_running", "{{queue}}", "queue"),
-                    _max("converter_queue_limit", "limit of {{queue}}", "queue"),
+                    _max("converter_queue_running", "{{namespace}}/{{queue}}", "namespace, queue"),
+                    _max(
+                        "converter_queue_limit",
+                        "limit of {{namespace}}/{{queue}}",
+                        "namespace, queue",
+                    ),
                 ),
             ),
             Panel(
                 "Blocked, by queue",
                 "These wait for something other than a slot.",
-                (_max("converter_queue_blocked", "{{queue}}", "queue"),),
+                (_max("converter_queue_blocked", "{{namespace}}/{{queue}}", "namespace, queue"),),
             ),
         ),
     ),
@@ -168,7 +172,8 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "Attempts that ended without success and are retried, a second.",
                 (
                     _sum("reason", "converter_attempts_ended_total")._replace(
-                        expr=_sum("reason", "converter_attempts_ended_total").expr + " or vector(0)"
+                        expr=_sum("reason", "converter_attempts_ended_total").expr
+                        + " or on() vector(0)"
                     ),
                 ),
                 unit="ops",

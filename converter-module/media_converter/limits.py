@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import resource
+import sys
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -74,6 +75,12 @@ def limit_file_size(max_bytes: int) -> None:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def file_size_limit() -> int:
+    """How many bytes a file may have that this process writes."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def _quota(read: ReadText) -> float | None:

@@ -13,7 +13,7 @@ from media_converter.convert import convert_file
 from media_converter.dry_run import plan_outputs
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.files import paths, temporary
-from media_converter.limits import Limits, limit_file_size, read_limits
+from media_converter.limits import Limits, file_size_limit, limit_file_size, read_limits
 from media_converter.outputs import Watcher, convert_outputs
 from media_converter.request import output_paths, read_log_request, read_request
 from media_converter.running.confinement import Confinement, landlock_abi
@@ -63,12 +63,16 @@ def main() -> int:
 
 
 def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
-    if log := read_log_request(os.environ):
-        reporter.keep(StoredLog(WORKSPACE, log))
-    request = read_request(os.environ)
-    task = request.tasks[0]
+    log = read_log_request(os.environ)
+    try:
+        request = read_request(os.environ)
+        task = request.tasks[0]
+        limit_file_size(task.max_output_bytes)
+    finally:
+        # Only now, because the limit is that of the log, too.
+        if log:
+            reporter.keep(StoredLog(WORKSPACE, log, file_size_limit()))
     limits = read_limits()
-    limit_file_size(task.max_output_bytes)
     confinement = Confinement(landlock_abi())
     reporter.landlock_abi = confinement.landlock_abi
     for one in request.tasks:

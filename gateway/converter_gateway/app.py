@@ -89,11 +89,13 @@ def create_app(
     current = live or (lambda: settings)
     stores = app.state.stores = Stores(cluster, lambda: current().served_namespaces)
     app.state.in_progress = {kind: Counter() for kind in KINDS}
-    app.state.metrics = Metrics(CollectorRegistry(), app.state.in_progress, stores)
+    app.state.metrics = Metrics(CollectorRegistry(), app.state.in_progress, stores.of_settings)
     service = app.state.service = Service(cluster, stores, current, shutdown)
     auth = Authenticator(cluster, settings)
     feeds, queues = FeedPool(cluster, stores), Queues(cluster, settings.pod_namespace)
-    files = app.state.files = FileClient(settings.gateway_file_server)
+    files = app.state.files = FileClient(
+        settings.gateway_file_server, lambda: current().converter_volume_folder
+    )
     context = RouteContext(service, auth, settings, feeds, shutdown, stores, queues, files)
     for router in routers:
         app.include_router(router(context), responses=errors(*COMMON_ERRORS))

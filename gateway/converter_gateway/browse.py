@@ -119,6 +119,8 @@ class Browser:
             found |= store.estimate(job_id, conversion.key.uid).fields
         if record is not None and record.uid == conversion.key.uid:
             found = _summary(store, record, found)
+            if not record.finished:
+                found |= store.estimate(record.name, record.uid).fields
         return found | details_of(conversion)
 
 

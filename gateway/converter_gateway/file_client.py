@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,7 @@ from converter_gateway.file_signature import (
     SIGNATURE,
     VALID_SECONDS,
     FileRequest,
+    folder_of,
     is_proof,
     read_secret,
     sign,
@@ -31,6 +34,10 @@ MISSING: Final = "file_server_missing"
 _CHUNK_BYTES: Final = 65_536
 _CONNECT_SECONDS: Final = 3.0
 _READ_SECONDS: Final = 20.0
+# Who may create Services in a namespace decides what is at the address. So nothing there may hold
+# the downloads of others: neither by bytes that arrive one by one, nor by many slow answers.
+_HEADER_SECONDS: Final = 10.0
+_MAX_WAITING: Final = 8
 _NO_ADDRESS: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 logger = logging.getLogger(__name__)
@@ -66,11 +73,19 @@ class FileClient:
     """Knows where the file server of each namespace is, and signs requests to it.
 
     ``address`` is a URL with ``{namespace}`` in its host. "": there are no file servers.
+    ``volume_folder`` returns the setting CONVERTER_VOLUME_FOLDER of now, None if it is unknown.
     """
 
-    def __init__(self, address: str, secrets: Path | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        volume_folder: Callable[[], str | None],
+        secrets: Path | None = None,
+    ) -> None:
         self._address, self._secrets = address, secrets or SECRET_FOLDER
+        self._volume_folder = volume_folder
         self._session: aiohttp.ClientSession | None = None
+        self._waiting: Counter[str] = Counter()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -87,7 +102,14 @@ class FileClient:
         secret = self._secret(namespace)
         if not self._address or secret is None:
             raise _missing(namespace)
-        request = FileRequest(namespace, path, byte_range, int(time.time()) + VALID_SECONDS)
+        setting = self._volume_folder()
+        if setting is None:
+            raise _unavailable(
+                namespace, "is not asked: CONVERTER_VOLUME_FOLDER of the operator is not known"
+            )
+        folder = folder_of(setting, namespace)
+        expires = int(time.time()) + VALID_SECONDS
+        request = FileRequest(namespace, folder, path, byte_range, expires)
         signature = sign(secret, request)
         headers = {EXPIRES: str(request.expires), SIGNATURE: signature}
         if byte_range:
@@ -99,7 +121,9 @@ class FileClient:
             # Whoever may create Services in the namespace decides what is at the address.
             response.close()
             logger.warning("%s is not answered by a file server with our secret", namespace)
-            raise _unavailable(namespace, "refuses the request, or does not have the same secret")
+            raise _unavailable(
+                namespace, "does not have the same secret and CONVERTER_VOLUME_FOLDER"
+            )
         if response.status == 404:
             response.close()
             return None
@@ -118,11 +142,16 @@ class FileClient:
     async def _get(
         self, namespace: str, path: str, headers: dict[str, str]
     ) -> aiohttp.ClientResponse:
+        """The answer, up to its headers. The look-up of the name counts to the time, too."""
         url = self._address.replace("{namespace}", namespace) + FILE_PATH
+        if self._waiting[namespace] >= _MAX_WAITING:
+            raise _unavailable(namespace, "has not answered other requests yet")
+        self._waiting[namespace] += 1
         try:
-            return await self._opened().get(
-                url, params={"path": path}, headers=headers, allow_redirects=False
-            )
+            async with asyncio.timeout(_HEADER_SECONDS):
+                return await self._opened().get(
+                    url, params={"path": path}, headers=headers, allow_redirects=False
+                )
         except aiohttp.ClientConnectorDNSError as error:
             if getattr(error.os_error, "errno", None) in _NO_ADDRESS:
                 raise _missing(namespace) from None
@@ -130,6 +159,10 @@ class FileClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             logger.warning("the file server of %s: %s", namespace, error)
             raise _unavailable(namespace, "does not respond") from None
+        finally:
+            self._waiting[namespace] -= 1
+            if not self._waiting[namespace]:
+                del self._waiting[namespace]
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -139,8 +139,8 @@ def _add_outputs(router: APIRouter, context: RouteContext) -> None:
             file.close()
             raise ApiError(
                 409,
-                f"the file of output {index} has {file.size} bytes, and the conversion made one "
-                f"of {output.size}: it was replaced",
+                f"the file of output {index} is not the one that the conversion made: its size "
+                "is another one",
                 reason=OUTPUT_CHANGED,
             )
         headers = {

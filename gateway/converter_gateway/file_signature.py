@@ -1,7 +1,8 @@
 """How the HTTP API and a file server prove to each other who they are.
 
 Both know a secret. The API signs each request for a file, and the file server signs its answer. A
-signature is valid for one file, one range, one namespace and a short time.
+signature is valid for one file, one range, one folder of the volume, one namespace and a short
+time.
 """
 
 from __future__ import annotations
@@ -26,19 +27,30 @@ class FileRequest(NamedTuple):
     """A request for a file.
 
     ``path`` is from the root of what the file server serves. ``byte_range`` is the header Range, ""
-    without one. ``expires`` is a Unix time.
+    without one. ``expires`` is a Unix time. ``folder`` is the folder of the volume that the
+    namespace's converters see as the root, "" for the whole volume: both sides know it, and it is
+    not sent.
     """
 
     namespace: str
+    folder: str
     path: str
     byte_range: str
     expires: int
 
 
+def folder_of(setting: str, namespace: str) -> str:
+    """The folder of a namespace, by the setting CONVERTER_VOLUME_FOLDER. "": the whole volume."""
+    return setting.strip().strip("/").replace("{namespace}", namespace)
+
+
 def sign(secret: bytes, request: FileRequest) -> str:
     """The signature of a request, in hexadecimal."""
     # JSON-free and unambiguous: each part is preceded by its length.
-    parts = (request.namespace, request.path, request.byte_range, str(request.expires))
+    parts = (
+        *(request.namespace, request.folder),
+        *(request.path, request.byte_range, str(request.expires)),
+    )
     return _digest(secret, b"GET", *(part.encode() for part in parts))
 
 

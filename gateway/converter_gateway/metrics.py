@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Counts
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 from wsgiref.simple_server import WSGIServer
 
@@ -31,16 +31,19 @@ UNROUTED: Final = "none"
 InProgress = Mapping[str, Counts[str]]
 """The number of requests in progress, by kind and address."""
 
+FindStores = Callable[[], Iterable[StoreWatch]]
+"""Returns the stores of the namespaces in the settings."""
+
 
 class Metrics:
     """One attribute for each metric. docs/metrics.md is generated from them.
 
-    Labels have routes, codes and namespaces. They never have names of objects or addresses, which
-    callers choose.
+    Labels have routes, codes and the namespaces of the settings. They never have names of objects
+    or addresses, which callers choose, or other namespaces.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, in_progress: InProgress, stores: Iterable[StoreWatch]
+        self, registry: CollectorRegistry, in_progress: InProgress, stores: FindStores
     ) -> None:
         self.registry = registry
         self.requests = Counter(
@@ -70,7 +73,7 @@ class Metrics:
 class _State(Collector):
     """What the replica is doing when Prometheus asks."""
 
-    def __init__(self, in_progress: InProgress, stores: Iterable[StoreWatch]) -> None:
+    def __init__(self, in_progress: InProgress, stores: FindStores) -> None:
         self._in_progress, self._stores = in_progress, stores
 
     def collect(self) -> Iterator[Metric]:
@@ -85,17 +88,17 @@ class _State(Collector):
         yield open_now
         ages = GaugeMetricFamily(
             "converter_api_store_age_seconds",
-            "Seconds since the last list or watch event, bookmarks included, of a namespace, or of "
-            "all: `*`.",
+            "Seconds since the last list or watch event, bookmarks included, of a namespace of "
+            "the settings, or of all: `*`.",
             labels=("namespace",),
         )
         current = GaugeMetricFamily(
             "converter_api_store_current",
-            "1 if the store of a namespace is current. Otherwise 0: reads ask the API server, or "
-            "get 503.",
+            "1 if the store of a namespace of the settings is current. Otherwise 0: reads ask the "
+            "API server, or get 503.",
             labels=("namespace",),
         )
-        for watch in list(self._stores):
+        for watch in list(self._stores()):
             ages.add_metric((watch.namespace,), time.monotonic() - watch.heard_at)
             current.add_metric((watch.namespace,), watch.is_current)
         yield ages

@@ -16,6 +16,7 @@ from conversion_operator.api.setting_checks import (
     check_hosts,
     check_namespace_hosts,
     check_namespaces,
+    check_volume_folder,
     split,
 )
 from conversion_operator.cluster.judgement import SettingProblem, SettingsModel, render_table
@@ -247,6 +248,11 @@ class GatewaySettings(SettingsModel):
         description="The operator's setting. The API starts no conversion in other namespaces. "
         "`None`: unknown. `*`: the API serves all namespaces, too, if it has the ClusterRole of "
         "`deploy/cluster-wide`.",
+    )
+    converter_volume_folder: Annotated[str, AfterValidator(check_volume_folder)] | None = Field(
+        None,
+        description="The operator's setting. A file server answers only if it has the same folder. "
+        "`None`: unknown, so the API asks no file server.",
     )
     converter_restore_labels: str = Field(
         "velero.io/restore-name",

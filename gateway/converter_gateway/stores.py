@@ -375,7 +375,17 @@ class Stores:
         return {*self._configured(), *self._watches, *chain.from_iterable(stores)}
 
     def __iter__(self) -> Iterator[StoreWatch]:
+        """All open watches, those that only callers have named included."""
         return iter(self._watches.values())
+
+    def of_settings(self) -> Iterator[StoreWatch]:
+        """The open watches of the settings, for the metrics. Visits the configured namespaces.
+
+        The others are those that callers name. They may be refused, and callers choose how many
+        there are.
+        """
+        found = (self._watches.get(namespace) for namespace in tuple(self._configured()))
+        return filter(None, found)
 
     def _close_later(self) -> None:
         """Close what is unused once in _UNUSED_FAILING_SECONDS, until only configured ones stay."""

@@ -130,7 +130,7 @@ class Operator:
         waiting = WaitingEvents(
             context.policy, settings.current.pod_namespace, lambda: self._settings_watch.about
         )
-        self._tracer = Tracer(settings.current.pod_namespace)
+        self._tracer = Tracer(settings.current.pod_namespace, self._metrics.count_spans)
         self._tracer.use(settings.current.converter_traces_url)
         recorder = EventRecorder(
             *(cluster, self._metrics, identity, self._leadership.permit),
@@ -323,6 +323,8 @@ class Operator:
 
     def _on_leadership(self, leads: bool) -> None:
         self._metrics.leading.set(leads)
+        if not leads:
+            self._metrics.forget_term()
         self._admitter.wake()
 
     async def _report_health(self) -> None:
@@ -344,6 +346,7 @@ class Operator:
             ready = self._started and self._sync.ready()
             self.health.ready = ready and not self._schema.problem
             unlisted = [name for name in self._sync.namespaces if not self._sync.synced(name)]
+            self._metrics.tell_admission(self._context.admission_causes() if leads else ())
             self._metrics.unlisted.set(len(unlisted))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 

@@ -4,24 +4,31 @@ A trace is sent at most once: after the final status was stored, by the operator
 is lost if the operator ends before it is sent, if the collector does not answer, or if too many
 wait. Nothing waits for it, and no conversion fails because of it.
 
-OpenTelemetry takes memory, so it is imported when a URL is set.
+OpenTelemetry takes memory, so it is imported when a URL is set. Its loggers are silent, because
+they write the URL, which may have a token, and they write again for each request. One line of our
+own tells when sending begins to fail, and when it works again.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit, urlunsplit
 
 from conversion_operator.api.status import ConversionJobStatus
 from conversion_operator.api.version import version
+from conversion_operator.controller.metrics import SpanResult
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.trace import Span, Trace, find_trace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 MOST_WAITING: Final = 2048
 """How many spans may wait. Then further ones are dropped."""
@@ -33,14 +40,63 @@ CLOSE_SECONDS: Final = 3.0
 _SERVICE: Final = "my-network-converter-operator"
 _NANOSECONDS: Final = 1_000_000_000
 
+_LOGGERS_WITH_URLS: Final = ("opentelemetry", "urllib3")
+
 logger = logging.getLogger(__name__)
 
 
-class Tracer:
-    """Sends traces to a URL that may change. ``namespace`` is that of the operator."""
+def without_secrets(url: str) -> str:
+    """The scheme, host, port and path of a URL. A query or a user name may have a token."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace, self._url = namespace, ""
+
+class _Exporter:
+    """Sends spans with the exporter of OpenTelemetry, and tells when that begins to fail or work.
+
+    A thread of the BatchSpanProcessor calls it. ``count`` takes a result and a number of spans.
+    """
+
+    def __init__(
+        self, inner: OTLPSpanExporter, url: str, count: Callable[[SpanResult, int], None]
+    ) -> None:
+        self._inner, self._place, self._count = inner, without_secrets(url), count
+        self._failing = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        try:
+            result, why = self._inner.export(spans), ""
+        except Exception as error:
+            # Its text may have the URL.
+            result, why = SpanExportResult.FAILURE, f": {type(error).__name__}"
+        failed = result is not SpanExportResult.SUCCESS
+        self._count(SpanResult.FAILED if failed else SpanResult.SENT, len(spans))
+        if failed and not self._failing:
+            logger.warning("Cannot send traces to %s%s. They are lost", self._place, why)
+        elif self._failing and not failed:
+            logger.info("Traces are sent to %s again", self._place)
+        self._failing = failed
+        return result
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()  # type: ignore[no-untyped-call]
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self._inner.force_flush(timeout_millis)
+
+
+class Tracer:
+    """Sends traces to a URL that may change. ``namespace`` is that of the operator.
+
+    ``count`` takes how many spans were sent, or were not. A thread calls it.
+    """
+
+    def __init__(
+        self, namespace: str, count: Callable[[SpanResult, int], None] = lambda *_: None
+    ) -> None:
+        self._namespace, self._url, self._count = namespace, "", count
         self._processor: BatchSpanProcessor | None = None
         self._resource: Resource | None = None
 
@@ -88,8 +144,11 @@ class Tracer:
                 "service.namespace": self._namespace,
             }
         )
+        for name in _LOGGERS_WITH_URLS:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        inner = OTLPSpanExporter(endpoint=url, timeout=TIMEOUT_SECONDS)
         return BatchSpanProcessor(
-            OTLPSpanExporter(endpoint=url, timeout=TIMEOUT_SECONDS),
+            cast("SpanExporter", _Exporter(inner, url, self._count)),
             max_queue_size=MOST_WAITING,
             max_export_batch_size=MOST_IN_A_REQUEST,
             schedule_delay_millis=SEND_SECONDS * 1000,

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ MADE = {
 @pytest.fixture
 def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A volume with an output. The API and the file server have the same secret."""
+    return make_volume(tmp_path, monkeypatch)
+
+
+def make_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the fixture ``volume`` is."""
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "secret").write_text(SECRET)
     monkeypatch.setattr(file_client, "SECRET_FOLDER", tmp_path / "secrets")
@@ -64,12 +69,12 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @asynccontextmanager
 async def file_server(
-    volume: Path, namespace: str = NAMESPACE, secrets: Path | None = None
+    volume: Path, namespace: str = NAMESPACE, secrets: Path | None = None, served: str = ""
 ) -> AsyncIterator[str]:
     """A file server. Yields its URL."""
     root = open_root(str(volume))
     folder = secrets or volume.parent / "secrets"
-    app = FileServer(root, namespace, lambda: read_secret(folder, namespace))
+    app = FileServer(root, namespace, lambda: read_secret(folder, namespace), served)
     config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -87,9 +92,10 @@ async def file_server(
 async def api_with_files(
     api: FakeApi, volume: Path, token: str | None = None, **settings: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
+    known = {"converter_volume_folder": ""}
     async with (
         file_server(volume) as url,
-        serving(api, token, **({"gateway_file_server": url} | settings)) as client,
+        serving(api, token, **(known | {"gateway_file_server": url} | settings)) as client,
     ):
         try:
             yield client
@@ -198,7 +204,7 @@ async def test_without_a_file_server(
     address = "" if why == "no address" else "http://nothing.invalid:8001"
     if why == "no secret":
         (volume.parent / "secrets" / "secret").unlink()
-    async with serving(api, gateway_file_server=address) as client:
+    async with serving(api, gateway_file_server=address, converter_volume_folder="") as client:
         for path in ("logs/a", "outputs/a/0"):
             answer = await client.get(f"{BASE}/{path}")
             assert (answer.status_code, answer.json()["code"]) == (404, "file_server_missing"), path
@@ -210,7 +216,7 @@ async def test_a_file_server_that_does_not_respond(api: FakeApi, volume: Path) -
     closed = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{closed.getsockname()[1]}"
     closed.close()
-    async with serving(api, gateway_file_server=address) as client:
+    async with serving(api, gateway_file_server=address, converter_volume_folder="") as client:
         answer = await client.get(f"{BASE}/outputs/a/0")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert "does not respond" in answer.json()["error"]
@@ -228,7 +234,7 @@ async def test_a_file_server_of_others_is_not_believed(
     namespace = "another" if other == "namespace" else NAMESPACE
     async with (
         file_server(volume, namespace, secrets) as url,
-        serving(api, gateway_file_server=url) as client,
+        serving(api, gateway_file_server=url, converter_volume_folder="") as client,
     ):
         answer = await client.get(f"{BASE}/outputs/a/0")
         assert answer.status_code == 503
@@ -236,25 +242,90 @@ async def test_a_file_server_of_others_is_not_believed(
         await app_of(client).state.files.close()
 
 
+@pytest.mark.parametrize(
+    ("setting", "served", "status"),
+    [
+        ("/tenants/{namespace}/", f"tenants/{NAMESPACE}", 200),
+        # The file server sees the whole volume, or too little.
+        ("tenants/{namespace}", "", 503),
+        ("", f"tenants/{NAMESPACE}", 503),
+        (None, "", 503),
+    ],
+)
+async def test_a_file_server_with_another_folder_is_not_believed(
+    api: FakeApi, volume: Path, setting: str | None, served: str, status: int
+) -> None:
+    create(api)
+    async with (
+        file_server(volume, served=served) as url,
+        serving(api, gateway_file_server=url, converter_volume_folder=setting) as client,
+    ):
+        answer = await client.get(f"{BASE}/outputs/a/0")
+        assert answer.status_code == status
+        if status == 503:
+            assert "CONVERTER_VOLUME_FOLDER" in answer.json()["error"]
+        await app_of(client).state.files.close()
+
+
 async def test_an_answer_without_a_proof_is_not_passed_on(api: FakeApi, volume: Path) -> None:
     create(api)
 
     async def stranger(scope: Any, _: Any, send: Any) -> None:
-        headers = [(b"x-file-size", b"6"), (b"content-length", b"6"), (PROOF.encode(), b"0" * 64)]
+        headers = [(b"x-file-size", b"7"), (b"content-length", b"7"), (PROOF.encode(), b"0" * 64)]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"secret"})
+        await send({"type": "http.response.body", "body": b"strange"})
 
     config = uvicorn.Config(stranger, http="h11", ws="none", lifespan="off", log_config=None)
     server, listener = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server._serve([listener]))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with serving(api, gateway_file_server=url) as client:
+    async with serving(api, gateway_file_server=url, converter_volume_folder="") as client:
         answer = await client.get(f"{BASE}/outputs/a/0")
-        assert (answer.status_code, b"secret\n" in answer.content) == (503, False)
+        assert (answer.status_code, b"strange" in answer.content) == (503, False)
         await app_of(client).state.files.close()
     server.should_exit = True
     await task
     listener.close()
+
+
+@asynccontextmanager
+async def trickling() -> AsyncIterator[str]:
+    """Something at the address of a file server that sends its headers byte by byte, for ever."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nx-slow: ")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def test_headers_that_never_end_hold_no_download(
+    api: FakeApi, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_client, "_HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(file_client, "_MAX_WAITING", 1)
+    create(api)
+    async with (
+        trickling() as url,
+        serving(api, gateway_file_server=url, converter_volume_folder="") as client,
+    ):
+        answers = await asyncio.wait_for(
+            asyncio.gather(*(client.get(f"{BASE}/outputs/a/0") for _ in range(2))), 15
+        )
+        errors = sorted(answer.json()["error"] for answer in answers)
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert "does not respond" in errors[0]
+        assert "has not answered other requests yet" in errors[1]
+        assert not app_of(client).state.files._waiting
+        await app_of(client).state.files.close()
 
 
 async def test_a_replaced_file_is_not_sent(api: FakeApi, volume: Path) -> None:
@@ -263,6 +334,8 @@ async def test_a_replaced_file_is_not_sent(api: FakeApi, volume: Path) -> None:
         (volume / "output" / "a.mp4").write_bytes(CONTENT + b"x")
         changed = await client.get(f"{BASE}/outputs/a/0")
         assert (changed.status_code, changed.json()["code"]) == (409, "output_changed")
+        # The size of a file that the caller may not have is not told.
+        assert str(len(CONTENT) + 1) not in changed.text
         (volume / "output" / "a.mp4").unlink()
         for target in (volume / "b.mp4", volume.parent / "secrets" / "secret"):
             (volume / "output" / "a.mp4").symlink_to(target)
@@ -370,7 +443,7 @@ async def test_a_file_that_becomes_shorter_is_not_taken_for_complete(
 
 
 def signed(path: str, byte_range: str = "", **change: Any) -> dict[str, str]:
-    request = FileRequest(NAMESPACE, path, byte_range, int(time.time()) + 20)._replace(**change)
+    request = FileRequest(NAMESPACE, "", path, byte_range, int(time.time()) + 20)._replace(**change)
     headers = {EXPIRES: str(request.expires), SIGNATURE: sign(SECRET.encode(), request)}
     return headers | ({"Range": byte_range} if byte_range else {})
 

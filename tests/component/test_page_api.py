@@ -99,6 +99,10 @@ async def test_an_item_is_a_status_with_its_queue_and_without_its_log(api: FakeA
         found = (await client.get(LIST)).json()["conversions"]
         by_name = {one["job_id"]: one for one in found}
         assert by_name["a"]["queue_position"] == 1
+        waiting = (await client.get(f"{BASE}/status/a")).json()
+        assert by_name["a"].items() >= waiting.items(), "with the estimates of its status"
+        details = (await client.get(f"{LIST}/a")).json()
+        assert {name: details[name] for name in waiting} == waiting
         assert by_name["a"]["duration_seconds"] >= 0
         status = (await client.get(f"{BASE}/status/b")).json()
         assert status.pop("logs")

@@ -230,8 +230,12 @@ async def test_nothing_starts_while_the_queues_are_not_known(
             api.create(conversion_job("a"))
             await api.until(lambda: "ConversionQueues" in op.operator.health.unlisted, 20)
             assert reason_of(api, "a") in ("Pending", None)
+            blocked = 'converter_admission_blocked{cause="queues"}'
+            await api.until(lambda: op.metric(blocked) == 1)
+            assert op.metric('converter_queue_may_start{queue="default"}') == 0
             refused.close()
             await until_reason(api, "a", "QueueHeld")
+            await api.until(lambda: op.metric(blocked) == 0)
             await api.until(lambda: not op.operator.health.unlisted)
     assert not cluster.pods("a")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -166,6 +168,33 @@ async def test_a_url_that_nobody_serves_fails_no_conversion_and_can_be_corrected
     }
     assert told == {"after"}
     assert status_of(api, "before")["reason"] == "Completed"
+
+
+def test_a_token_in_the_url_is_not_logged_and_a_failure_is_logged_once(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    told: list[tuple[str, int]] = []
+    tracer = tracing.Tracer("my-network-converter", lambda *each: told.append(each))
+    tracer.use(f"{collector.url}?token=secret-word")
+    for number, answer in enumerate((401, 401, 200), 1):
+        collector.answer = answer
+        tracer.record(test_trace.subject(), test_trace.ended("Succeeded", "Completed"))
+        wait_until(told, number)
+    tracer.close()
+    assert [result for result, _ in told] == ["failed", "failed", "sent"]
+    assert "secret-word" not in caplog.text
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.INFO] == [
+        f"Cannot send traces to {collector.url}. They are lost",
+        f"Traces are sent to {collector.url} again",
+    ]
+
+
+def wait_until(told: list[Any], number: int) -> None:
+    deadline = time.monotonic() + 10
+    while len(told) < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_number_of_spans_that_wait_is_bounded(

@@ -64,7 +64,7 @@ async def test_a_file_is_submitted_and_finishes_on_the_page(
         await page.get_by_label("Output file").fill(f"{run_folder}/page.jpg")
         await page.get_by_role("button", name="Start").click()
         detail = page.locator("#detail")
-        name = await detail.locator("h2").inner_text()
+        name = await detail.locator("dt:text-is('Name') + dd").inner_text()
         conversions.adopt(kubectl.get("-n", NAMESPACE, "convjob", name))
         await expect(detail.locator(".badge")).to_have_text("Finished", timeout=120000)
         await expect(detail).to_contain_text(re.compile(r"KiB .* jpeg"))

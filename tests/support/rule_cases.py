@@ -56,6 +56,11 @@ def ended(phase: str, reason: str, values: str) -> Series:
     return {f"converter_conversions_finished_total{{{labels}}}": values}
 
 
+def crashed(values: str, pod: str = "old") -> Series:
+    labels = f'{NS},conversion_type="image_resize",pod="{pod}"'
+    return {f"converter_decoder_crashes_total{{{labels}}}": values}
+
+
 def queue(name: str, *, queued: int, running: int, may_start: int = 1) -> Series:
     labels = f'{{{NS},queue="{name}"}}'
     numbers = {"queued": queued, "running": running, "may_start": may_start}
@@ -120,13 +125,29 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
                 "No operator of the installation in converter has led for 2 minutes. "
                 "Conversions that run continue.",
             ),
+            "its pods are gone, and another installation works": (
+                {f"up{{{NS},{OPERATOR}}}": "1+0x5"}
+                | {f'up{{namespace="other",{OPERATOR}}}': f"1{_HOUR}"}
+                | {'converter_leading{namespace="other"}': f"1{_HOUR}"},
+                {"namespace": "converter"},
+                "No operator of the installation in converter has led for 2 minutes. "
+                "Conversions that run continue.",
+            ),
             "there is no pod": (
                 {},
-                {"job": "my-network-converter-operator"},
+                {},
                 "No operator of the installation in any\nnamespace has led for 2 minutes. "
                 "Conversions that run continue.",
             ),
         },
+    ),
+    "ConverterAdmissionBlocked": AlertCase(
+        fires={f'converter_admission_blocked{{{NS},cause="queues"}}': "1+0x90"},
+        quiet={"nothing blocks": {f'converter_admission_blocked{{{NS},cause="queues"}}': "0+0x90"}},
+        labels={"namespace": "converter", "cause": "queues"},
+        description="The operator in converter has started nothing for 5 minutes. The cause is\n"
+        "queues.",
+        early="4m",
     ),
     "ConverterQueueStuck": AlertCase(
         fires=queue("bulk", queued=4, running=0) | SLOTS_FREE,
@@ -166,14 +187,24 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
         early="8m",
     ),
     "ConverterDecoderCrashed": AlertCase(
-        fires=ended("Failed", "DecoderCrashed", "0+0x15 1+0x40"),
+        fires=crashed("0+0x15 1+0x40"),
         quiet={
-            "it was long ago": ended("Failed", "DecoderCrashed", "0+0x5 1+0x90"),
+            "it was long ago": crashed("0+0x5 1+0x90"),
+            "it was long ago, and before the first scrape": crashed("1+0x90"),
             "it failed otherwise": ended("Failed", "DiskFull", "0+1x90"),
+            "it was before a short time without scrapes": crashed("1+0x5 _x6 1+0x90"),
+        },
+        also={
+            "a new operator has it at its first scrape": (
+                crashed("_x15 1+0x40", "new") | crashed("0+0x15"),
+                {"namespace": "converter", "conversion_type": "image_resize"},
+                "A decoder has crashed in a conversion of the type image_resize in the\n"
+                "last 10 minutes.",
+            ),
         },
         labels={"namespace": "converter", "conversion_type": "image_resize"},
-        description="A conversion of the type image_resize has failed as DecoderCrashed in\n"
-        "the last 10 minutes.",
+        description="A decoder has crashed in a conversion of the type image_resize in the\n"
+        "last 10 minutes.",
     ),
     "ConverterStatusStuck": AlertCase(
         fires={f'converter_stuck_conversions{{{NS},cause="StatusRejected"}}': "1+0x90"},
@@ -233,9 +264,20 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
         early="10m",
     ),
     "ConverterCallbacksLost": AlertCase(
-        fires={f"converter_callbacks_given_up_total{{{NS}}}": "0+0x9 1+0x60"},
-        quiet={"none was given up": {f"converter_callbacks_given_up_total{{{NS}}}": "4+0x90"}},
+        fires={f"converter_callbacks_given_up_total{{{NS}}}": "0+0x110 1+0x60"},
+        quiet={
+            "none was given up": {f"converter_callbacks_given_up_total{{{NS}}}": "0+0x200"},
+            "it was long ago": {f"converter_callbacks_given_up_total{{{NS}}}": "4+0x200"},
+        },
+        also={
+            "a new operator has it at its first scrape": (
+                {f"converter_callbacks_given_up_total{{{NS}}}": "_x110 2+0x90"},
+                {"namespace": "converter"},
+                "About 2 callbacks were given up in the last hour.",
+            ),
+        },
         description="About 1 callbacks were given up in the last hour.",
+        at="2h",
     ),
     "ConverterOperatorSlow": AlertCase(
         fires=still(event_loop_lag_seconds=7),
@@ -246,6 +288,17 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
     "ConverterVolumeNearlyFull": AlertCase(
         fires=volume(50),
         quiet={"there is space": volume(200), "another volume": volume(50, "database")},
+        also={
+            "pods are short, so that most scrapes of the kubelet miss the volume": (
+                {
+                    name: values if "claim_info" in name else f"_x3 {values.split('+')[0]} _x30"
+                    for name, values in volume(50).items()
+                },
+                {"namespace": "team-a", "persistentvolumeclaim": "my-network-shared"},
+                "5% of the volume my-network-shared in\nteam-a are left. Without space, "
+                "conversions fail as DiskFull.",
+            ),
+        },
         labels={"namespace": "team-a", "persistentvolumeclaim": "my-network-shared"},
         description="5% of the volume my-network-shared in\nteam-a are left. Without space, "
         "conversions fail as DiskFull.",
@@ -268,7 +321,10 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
     ),
     "ConverterApiRefuses": AlertCase(
         fires=answered("0+540x90", "0+60x90"),
-        quiet={"few are refused": answered("0+600x90", "0+6x90")},
+        quiet={
+            "few are refused": answered("0+600x90", "0+6x90"),
+            "there are few requests": answered("0+1x90", "0+1x90"),
+        },
         description="The HTTP API in converter refuses 1 requests a\nsecond.",
         early="4m",
     ),

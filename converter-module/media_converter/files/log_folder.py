@@ -19,8 +19,10 @@ from media_converter.options import LOG_FOLDER
 
 MAX_BYTES: Final = 256 << 20
 """How many bytes all logs of a volume may have."""
-BUDGET_SECONDS: Final = 0.05
-"""How long one run may look for old logs and remove them."""
+BUDGET_SECONDS: Final = 2.0
+"""How long one run may look for old logs and remove them, beside the conversion."""
+MIN_FOLDERS: Final = 20
+"""How many folders each run looks at, however slow the volume is."""
 
 _UID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FILE: Final = re.compile(f"[1-9][0-9]{{0,5}}[.]log({re.escape(NEW_SUFFIX)})?")
@@ -33,7 +35,8 @@ _TRIES: Final = 3
 # logs needs the rest.
 _NAMES_UNTIL: Final = 0.4
 _LOOKING_UNTIL: Final = 0.7
-_NAMES_AT_ONCE: Final = 1000
+# As many names are always read: if a run saw only the first ones, the others would stay for ever.
+_MIN_NAMES: Final = 10_000
 # The order in which folders are looked at: each 97th, from a random one on, then the ones after
 # those, and so on. The first ones are spread over all.
 _STRIDE: Final = 97
@@ -77,10 +80,11 @@ def create_log(root: int, name: LogName, max_bytes: int = MAX_LOG_BYTES) -> LogF
 def clean(root: int, retention_seconds: float, now: float, clock: Callable[[], float]) -> Cleaned:
     """Remove logs older than the retention, and the oldest ones beyond MAX_BYTES.
 
-    ``now`` is the time of the file system of the volume: other clocks may differ. This takes at
-    most BUDGET_SECONDS by ``clock``. If that is not enough to look at all logs, the run looks at a
-    part that is spread over all, and removes from it as much as its share of the excess. Later runs
-    look at other parts. A log that a run still writes is never removed.
+    ``now`` is the time of the file system of the volume: other clocks may differ. This takes about
+    BUDGET_SECONDS by ``clock`` at most, or as long as MIN_FOLDERS folders take. If that is not
+    enough to look at all logs, the run looks at a part that is spread over all, and removes from it
+    as much as its share of the excess. Later runs look at other parts. A log that a run still
+    writes is never removed.
     """
     end = clock() + BUDGET_SECONDS
 
@@ -92,21 +96,24 @@ def clean(root: int, retention_seconds: float, now: float, clock: Callable[[], f
     except OSError:
         return Cleaned(0, complete=True)
     try:
-        names = _conversions(logs, lambda: is_over(_NAMES_UNTIL))
+        names, are_all = _conversions(logs, lambda: is_over(_NAMES_UNTIL))
+        # Many file systems count the folders in a folder, so also those that were not read.
+        count = len(names) if are_all else max(len(names) + 1, os.fstat(logs).st_nlink - 2)
         found: list[_Log] = []
         looked_at = 0
         for name in _spread(names):
-            if is_over(_LOOKING_UNTIL):
+            if looked_at >= MIN_FOLDERS and is_over(_LOOKING_UNTIL):
                 break
             found += _logs_of(logs, name)
             looked_at += 1
-        share = looked_at / len(names) if names else 1.0
+        share = looked_at / count if count else 1.0
         removed = 0
-        for log in _excess(found, now, retention_seconds, round(MAX_BYTES * share)):
-            if is_over(1):
+        excess = _excess(found, now, retention_seconds, round(MAX_BYTES * share))
+        for place, log in enumerate(excess):
+            if place >= MIN_FOLDERS and is_over(1):
                 break
             removed += _remove(logs, log)
-        return Cleaned(removed, looked_at == len(names))
+        return Cleaned(removed, looked_at == count)
     finally:
         os.close(logs)
 
@@ -123,26 +130,33 @@ class _Log(NamedTuple):
 def _excess(
     found: list[_Log], now: float, retention_seconds: float, max_bytes: int
 ) -> Iterator[_Log]:
-    """The logs to remove, the oldest first."""
+    """The logs to remove, the oldest first.
+
+    A log with a time in the future counts as the oldest. Otherwise it would stay for long, and the
+    logs of others would be removed in its place.
+    """
     total = sum(log.size for log in found)
-    for log in sorted(found):
+    latest = now + _WRITTEN_SECONDS
+    for log in sorted(found, key=lambda log: (log.modified <= latest, log)):
         age = now - log.modified
-        if age < _WRITTEN_SECONDS or (age <= retention_seconds and total <= max_bytes and log.file):
+        if -_WRITTEN_SECONDS <= age < _WRITTEN_SECONDS:
+            continue
+        if age <= retention_seconds and total <= max_bytes and log.file:
             continue
         total -= log.size
         yield log
 
 
-def _conversions(logs: int, is_over: Callable[[], bool]) -> list[str]:
-    """The names of the folders of conversions: those that are read until the time is over."""
+def _conversions(logs: int, is_over: Callable[[], bool]) -> tuple[list[str], bool]:
+    """The names of the folders of conversions that are read in time, and whether these are all."""
     names: list[str] = []
     with os.scandir(logs) as entries:
         for entry in entries:
-            if len(names) % _NAMES_AT_ONCE == 0 and names and is_over():
-                break
+            if len(names) >= _MIN_NAMES and is_over():
+                return names, False
             if _UID.fullmatch(entry.name):
                 names.append(entry.name)
-    return names
+    return names, True
 
 
 def _spread(names: list[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ Several videos of the same part of the input are encoded by one run of ffmpeg, w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -102,7 +103,9 @@ def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
     The functions of a batch must be called before the next batch is made. They raise
     ConversionError if an output is wrong.
     """
+    began = time.monotonic()
     video, source, evidence = _survey(runs[0])
+    runs[0].known.survey_seconds = time.monotonic() - began
     info = source.info
     films = [_Film(i, run, options_of(run), evidence) for i, run in enumerate(runs)]
     while films:

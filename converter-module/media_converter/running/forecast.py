@@ -16,15 +16,12 @@ class Forecast:
     """The time that a tool needs for the rest of its media. All values are in seconds.
 
     The first sample starts the clock. Before it, a tool opens its files and an encoder fills its
-    queue, which ffmpeg's own speed includes. A sample weighs the more the later it was taken: the
-    weights grow with the time since the first one. So a machine that becomes slower soon counts,
-    and the scene of the moment does not count too much.
+    queue, which ffmpeg's own speed includes. From then on, the mean speed counts: the speed of the
+    moment depends on the scene.
     """
 
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None
-        self._last = (0.0, 0.0)
-        self._speed = 0.0
 
     def left(self, done: float, total: float, now: float) -> float | None:
         """How long the rest takes. None if too little has been done to say.
@@ -33,16 +30,12 @@ class Forecast:
         """
         if self._first is None:
             if done > 0:
-                self._first = self._last = (now, done)
+                self._first = (now, done)
             return None
-        (then, before), elapsed = self._last, now - self._first[0]
-        if now > then and done >= before:
-            speed = (done - before) / (now - then)
-            self._speed += (speed - self._speed) * min(1.0, 2 * (now - then) / elapsed)
-            self._last = (now, done)
-        if elapsed < _LEAST_SECONDS or self._speed <= 0:
+        elapsed, written = now - self._first[0], done - self._first[1]
+        if elapsed < _LEAST_SECONDS or written <= 0:
             return None
-        return max(0.0, total - done) / self._speed
+        return max(0.0, total - done) * elapsed / written
 
 
 def checks(outputs: int, written: int, share: float) -> float:

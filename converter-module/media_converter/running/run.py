@@ -47,9 +47,14 @@ Listed = tuple[int, tuple[float, float] | None]
 
 
 class Known:
-    """What a conversion has found out about the input, so that the next one need not."""
+    """What a conversion has found out about the input, so that the next one need not.
+
+    ``survey_seconds`` is how long that took. To check an output takes about as long again, on the
+    same machine.
+    """
 
     def __init__(self) -> None:
+        self.survey_seconds = 0.0
         self.info: MediaInfo | None = None
         self.listings: dict[Listed, PacketReader] = {}
 

@@ -219,7 +219,7 @@ def run_plans(
             run.on_progress(progress)
 
     max_seconds = max_plausible_duration(plan.duration, first.source.size_bytes)
-    after += copies.check_seconds(plan)
+    after += copies.check_seconds(plan) + first.known.survey_seconds
     meter = Meter(plan.duration or None, on_progress, max_seconds, after=after)
     reader = LogReader()
     outputs = tuple(run.make_temporary().fd for run in runs)

@@ -1,7 +1,7 @@
 """``python -m converter_gateway.file_server`` serves the files of a volume until SIGTERM.
 
-Its settings are environment variables: FILES_ROOT, FILES_PORT, POD_NAMESPACE and FILES_SECRET, the
-folder with the secret.
+Its settings are environment variables: FILES_ROOT, FILES_PORT, POD_NAMESPACE, FILES_SECRET, which
+is the folder with the secret, and FILES_FOLDER, which is the folder of the volume at FILES_ROOT.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import uvicorn
 
 from converter_gateway.file_server.app import FileServer
 from converter_gateway.file_server.beneath import open_root
-from converter_gateway.file_signature import read_secret
+from converter_gateway.file_signature import folder_of, read_secret
 
 _MAX_CONNECTIONS: Final = 128
 
@@ -29,13 +29,14 @@ def main() -> None:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO)
     namespace = os.environ.get("POD_NAMESPACE", "")
     folder = Path(os.environ.get("FILES_SECRET", "/etc/my-network-converter-files"))
+    served = folder_of(os.environ.get("FILES_FOLDER", ""), namespace)
     root = open_root(os.environ.get("FILES_ROOT", "/files"))
     port = int(os.environ.get("FILES_PORT", "8001"))
     secret = partial(_read_secret, folder, namespace)
     if secret() is None:
         logger.warning("there is no secret of at least 16 bytes in %s: all requests fail", folder)
     uvicorn.run(
-        FileServer(root, namespace, secret),
+        FileServer(root, namespace, secret, served),
         host="0.0.0.0",  # noqa: S104  (a NetworkPolicy decides who can connect)
         port=port,
         http="h11",

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 class FileServer:
     """Serves the regular files beneath an open folder to who knows the secret.
 
+    ``folder`` is the folder of the volume that is open, "" for the whole volume. The API must know
+    the same one: a path from the root of another folder is that of another file.
+
     ``read_secret`` returns the secret of now, None if there is none. ``clock`` returns a Unix time.
     """
 
@@ -46,9 +49,10 @@ class FileServer:
         root: int,
         namespace: str,
         read_secret: Callable[[], bytes | None],
+        folder: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._root, self._namespace = root, namespace
+        self._root, self._namespace, self._folder = root, namespace, folder
         self._read_secret, self._clock = read_secret, clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,11 +66,11 @@ class FileServer:
         request, signature = self._parse(scope)
         if request and secret and is_valid(secret, request, signature, self._clock()):
             # The server drops what is sent after the API has disconnected, and says nothing.
-            gone = asyncio.ensure_future(_disconnected(receive))
+            ended = asyncio.ensure_future(_disconnected(receive))
             try:
-                await self._serve(secret, request, signature, _Sender(send, gone))
+                await self._serve(secret, request, signature, _Sender(send, ended))
             finally:
-                gone.cancel()
+                ended.cancel()
         else:
             await _answer(send, 403)
 
@@ -84,7 +88,8 @@ class FileServer:
         except ValueError:
             return None, ""
         path = query.get("path", [""])[0]
-        return FileRequest(self._namespace, path, byte_range, int(expires)), given[SIGNATURE]
+        request = FileRequest(self._namespace, self._folder, path, byte_range, int(expires))
+        return request, given[SIGNATURE]
 
     async def _serve(
         self, secret: bytes, request: FileRequest, signature: str, sender: _Sender
@@ -110,10 +115,10 @@ class FileServer:
 
 
 class _Sender(NamedTuple):
-    """Sends to the API. ``gone`` is done when the API has disconnected."""
+    """Sends to the API. ``ended`` is done when the API has disconnected."""
 
     send: Send
-    gone: asyncio.Future[None]
+    ended: asyncio.Future[None]
 
 
 async def _send_file(file: OpenFile, byte_range: str, headers: Headers, sender: _Sender) -> None:
@@ -133,9 +138,9 @@ async def _send_file(file: OpenFile, byte_range: str, headers: Headers, sender: 
 
 async def _send_part(file: OpenFile, part: Part, sender: _Sender) -> None:
     """Send the bytes of a part. Raises OSError if the file has become shorter."""
-    position, (send, gone) = part.start, sender
+    position, (send, ended) = part.start, sender
     while position < part.end:
-        if gone.done():
+        if ended.done():
             return
         wanted = min(_CHUNK_BYTES, part.end - position)
         data = await asyncio.to_thread(os.pread, file.fd, wanted, position)

@@ -10,11 +10,11 @@ import { Detail, paintRow } from "./views.js";
 const OVERVIEW = ["running", "waiting", "failed", "finished"];
 const PAGE = 100;
 const REFRESH = 2000; // the shortest time between two questions about order and counts
+const MOVED = 800; // the same, if a conversion has to move to another place
 const AGES = 10000; // how often "2 min ago" is painted again
 
 let age = 0; // grows when "2 min ago" has to be painted again
-let list = null;
-let sections = new Map();
+let [list, sections] = [null, new Map()];
 let stream = new AbortController();
 let opener = null;
 let generation = 0; // of the question: answers to older ones do not count
@@ -202,16 +202,18 @@ function choose(group) {
   reload();
 }
 
-let timer = 0;
-let asked = 0;
-/** Ask the server soon: not more often than every REFRESH, and not while nobody looks. */
-function refresh() {
-  if (timer || document.hidden) return;
+let [timer, asked, due] = [0, 0, 0];
+/** Ask the server soon, `pause` after the last time at the earliest, but not while nobody looks. */
+function refresh(pause = REFRESH) {
+  const now = performance.now();
+  const next = Math.max(now + 50, asked + pause);
+  if (document.hidden || (due > now && due <= next)) return;
+  clearTimeout(timer);
+  due = next;
   timer = setTimeout(() => {
-    timer = 0;
-    asked = performance.now();
+    asked = due;
     reload();
-  }, Math.max(50, REFRESH - (performance.now() - asked)));
+  }, due - now);
 }
 
 // One conversion
@@ -223,8 +225,7 @@ async function openJob(id) {
   document.body.classList.add("with-detail");
   await refreshDetail();
   $("detail-title")?.focus({ preventScroll: true });
-  list?.repaint();
-  repaintOverview();
+  repaintAll();
 }
 
 function closeDetail() {
@@ -232,8 +233,7 @@ function closeDetail() {
   detail.close();
   $("detail").hidden = true;
   document.body.classList.remove("with-detail");
-  list?.repaint();
-  repaintOverview();
+  repaintAll();
   opener?.focus?.({ preventScroll: true });
 }
 
@@ -259,7 +259,8 @@ function refreshDetailSoon() {
   }, 700);
 }
 
-function repaintOverview() {
+function repaintAll() {
+  list?.repaint();
   for (const row of document.querySelectorAll(".overview .row")) paint(row.dataset.id, row);
 }
 
@@ -267,7 +268,8 @@ function repaintOverview() {
 
 let painting = 0;
 function onEvent(type, job) {
-  refresh();
+  const moved = state.jobs.get(job.job_id)?.phase !== job.phase;
+  refresh(moved ? MOVED : REFRESH);
   if (type === "reset") {
     refreshDetailSoon();
     return;
@@ -280,7 +282,7 @@ function onEvent(type, job) {
     painting ||= requestAnimationFrame(() => {
       painting = 0;
       if (list) paintList();
-      else repaintOverview();
+      else repaintAll();
     });
   }
   if (job.job_id === state.selected) refreshDetailSoon();
@@ -376,10 +378,8 @@ async function init() {
   });
   document.addEventListener("visibilitychange", () => !document.hidden && refresh());
   setInterval(() => {
-    if (document.hidden) return;
     age += 1;
-    if (list) list.repaint();
-    else repaintOverview();
+    repaintAll();
   }, AGES);
   start();
 }

@@ -97,3 +97,14 @@ export function kindOf(job) {
 
 /** The last part of a path. */
 export const fileName = (path) => safe(String(path ?? "").split("/").filter(Boolean).at(-1) ?? "");
+
+// Names that the HTTP API has made up. They say nothing to people.
+const MADE_UP = /^([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|^content-([0-9a-f]{8})[0-9a-f]{32}/;
+
+/** The name of a conversion for people, and what else its row says about it. */
+export function titleOf(job) {
+  const made = MADE_UP.exec(job.job_id);
+  const name = fileName(job.input_file);
+  if (!made || !name) return [safe(job.job_id), `${kindOf(job)} · ${name}`];
+  return [name, `${kindOf(job)} · ${made[1] ?? made[2]}`];
+}

@@ -1,7 +1,7 @@
 // How a conversion looks: as a row, and with everything about it.
 
 import * as api from "./api.js";
-import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords, roughly, safe, safeLines, size, typeName } from "./text.js";
+import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords, roughly, safe, safeLines, size, titleOf, typeName } from "./text.js";
 
 export const ENDED = ["Succeeded", "Failed", "Cancelled"];
 const WORDS = { Queued: "Waiting", Starting: "Starting", Running: "Running", Succeeded: "Finished", Failed: "Failed", Cancelled: "Cancelled" };
@@ -46,10 +46,11 @@ function facts(job) {
 export function paintRow(row, job, selected) {
   row.dataset.phase = job.phase;
   row.setAttribute("aria-pressed", selected ? "true" : "false");
-  const second = job.phase === "Failed" && job.error ? safe(job.error) : `${kindOf(job)} · ${fileName(job.input_file)}`;
+  const [title, sub] = titleOf(job);
+  const second = job.phase === "Failed" && job.error ? safe(job.error) : sub;
   row.replaceChildren(
     h("span", { class: "dot" }),
-    h("span", { class: "what" }, h("span", { class: "name" }, safe(job.job_id)), h("span", { class: "sub" }, second)),
+    h("span", { class: "what" }, h("span", { class: "name" }, title), h("span", { class: "sub" }, second)),
     h(
       "span",
       { class: "facts" },
@@ -105,7 +106,7 @@ export class Detail {
       { class: "detail-head" },
       h("button", { type: "button", id: "close", class: "close", "aria-label": "Close", onclick: () => this.act.close() }, "×"),
       h("p", { class: "badge", "data-phase": job.phase }, h("span", { class: "dot" }), job.cancelling ? "Being cancelled" : phaseName(job)),
-      h("h2", { id: "detail-title", tabindex: "-1" }, safe(job.job_id)),
+      h("h2", { id: "detail-title", tabindex: "-1" }, titleOf(job)[0]),
       h("p", { class: "sub" }, kindOf(job)),
       buttons.length ? h("div", { class: "buttons" }, buttons) : null,
     );
@@ -265,6 +266,7 @@ export class Detail {
 
   more(job) {
     const pairs = [
+      ["Name", safe(job.job_id)],
       ["Input", safe(job.input_file)],
       ["Queue", safe(job.queue)],
       ["Priority", job.priority ?? ""],

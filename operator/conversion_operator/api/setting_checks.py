@@ -8,6 +8,10 @@ from typing import Final
 from conversion_operator.api.callback_hosts import parse_hosts, parse_namespace_hosts
 from conversion_operator.api.names import NAMESPACE_PATTERN
 
+FOLDER: Final = re.compile(
+    r"(?!(.*/)?\.{1,2}(/|$))[A-Za-z0-9._-]{1,63}(/[A-Za-z0-9._-]{1,63}){0,8}"
+)
+"""A folder of a volume, without slashes at its ends."""
 ALL_NAMESPACES: Final = "*"
 """The value of WATCH_NAMESPACES that means all namespaces of the cluster."""
 
@@ -40,3 +44,14 @@ def check_namespace_hosts(text: str) -> str:
     """Check CONVERTER_CALLBACK_HOSTS_BY_NAMESPACE. Raises ValueError."""
     parse_namespace_hosts(text)
     return text
+
+
+def check_volume_folder(text: str) -> str:
+    """The folder in CONVERTER_VOLUME_FOLDER, without slashes at its ends. Raises ValueError."""
+    folder = text.strip("/")
+    if folder and not FOLDER.fullmatch(folder.replace("{namespace}", "n")):
+        raise ValueError(
+            f"{text!r} is not a folder: only letters, digits, . _ - / and {{namespace}} are "
+            "allowed, and no folder may be . or .."
+        )
+    return folder

@@ -339,6 +339,8 @@ class Admitter:
             # The others are enqueued when their reservation ends.
             if uid not in self._creator.reserved or uid in rejected:
                 self._enqueue(uid)
+        if not self._context.leads():
+            return  # the next leader shows the numbers
         metrics = self._context.metrics
         metrics.queued.set(max(0, selection.queued - len(selection.start)))
         metrics.blocked.set(selection.blocked)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.objects import WritePermit
 from conversion_operator.cluster.settings import LiveSettings
-from conversion_operator.controller.metrics import Metrics
+from conversion_operator.controller.metrics import AdmissionCause, Metrics
 from conversion_operator.controller.queue_watch import QueueWatch
 from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import Settings
@@ -36,6 +36,15 @@ class ControllerContext:
     schema: SchemaCheck
     queues: QueueWatch
     policy: Callable[[], Policy]
+
+    def admission_causes(self) -> frozenset[AdmissionCause]:
+        """What keeps a leader from starting anything, in any namespace. Empty: nothing does."""
+        found = {
+            AdmissionCause.QUEUES: not self.queues.known,
+            AdmissionCause.SCHEMA: self.schema.must_wait or bool(self.schema.problem),
+            AdmissionCause.LISTS: self.sync.must_wait(),
+        }
+        return frozenset(cause for cause, holds in found.items() if holds)
 
     def is_under_way(self, uid: str) -> bool:
         """True while something that this operator has begun for a conversion is not over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Final
 
@@ -29,6 +30,21 @@ class CallbackResult(StrEnum):
     FAILED = "failed"
 
 
+class SpanResult(StrEnum):
+    """What became of spans."""
+
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class AdmissionCause(StrEnum):
+    """What keeps the operator from starting anything, in any namespace."""
+
+    QUEUES = "queues"
+    SCHEMA = "schema"
+    LISTS = "lists"
+
+
 class Metrics:
     """One attribute for each metric. docs/metrics.md is generated from them.
 
@@ -54,9 +70,20 @@ class Metrics:
             ("conversion_type", "phase", "reason"),
             registry=registry,
         )
-        # From the start: increase() does not see the first crash if the series begins with it.
-        for conversion_type in ConversionType:
-            self.finished.labels(conversion_type, Phase.FAILED, ExitReason.DECODER_CRASHED)
+        # From the start: increase() does not see the first one if the series begins with it.
+        kinds = (*ConversionType, SEVERAL_OUTPUTS, DRY_RUN)
+        for kind in kinds:
+            self.finished.labels(kind, Phase.SUCCEEDED, "Completed")
+            self.finished.labels(kind, Phase.FAILED, ExitReason.DECODER_CRASHED)
+        self.decoder_crashes = Counter(
+            "converter_decoder_crashes_total",
+            "Outputs and attempts of which a decoder crashed, by conversion type. An optional "
+            "output counts, too, although its conversion succeeds.",
+            ("conversion_type",),
+            registry=registry,
+        )
+        for kind in kinds:
+            self.decoder_crashes.labels(kind)
         self.attempts = Counter(
             "converter_attempts_ended_total",
             "Attempts that ended without success and are retried, by conversion type and reason.",
@@ -114,6 +141,15 @@ class Metrics:
         self.leading = self._gauge(
             "converter_leading", "1 if this operator is the leader, otherwise 0."
         )
+        self.admission_blocked = Gauge(
+            "converter_admission_blocked",
+            "1 if the leader starts no conversion in any namespace, by cause, otherwise 0. queues: "
+            "no ConversionQueues were read yet. schema: the CRD is old, or was not read yet. "
+            "lists: the slots in use are not known yet.",
+            ("cause",),
+            registry=registry,
+        )
+        self.tell_admission(())
         self.unlisted = self._gauge(
             "converter_namespaces_unlisted",
             "Watched namespaces with a list that the API server has not answered, or refuses.",
@@ -173,6 +209,15 @@ class Metrics:
             "Longest time of the last one to two minutes that the operator did nothing but "
             "compute, so that watches, lists and the Lease waited.",
         )
+        self.spans = Counter(
+            "converter_trace_spans_total",
+            "Spans of traces, by result: sent or failed. Those that are dropped because too many "
+            "wait are not counted.",
+            ("result",),
+            registry=registry,
+        )
+        for each in SpanResult:
+            self.spans.labels(each)
         self.callbacks = Counter(
             "converter_callbacks_sent_total",
             "Attempts to send a callback, by result: delivered or failed.",
@@ -187,9 +232,25 @@ class Metrics:
             registry=registry,
         )
 
+    def forget_term(self) -> None:
+        """Set what only a leader knows to 0. Called when this operator no longer leads."""
+        waiting, slots = (self.queued, self.blocked), (self.running, self.limit, self.enabled)
+        for gauge in (*waiting, *slots, self.foreign_children):
+            gauge.set(0)
+        self.queues.numbers = {}
+
+    def count_spans(self, result: SpanResult, number: int) -> None:
+        """Count spans that were sent, or were not."""
+        self.spans.labels(result).inc(number)
+
     def count_request(self, verb: str, code: str) -> None:
         """Count a request to the API server, when it is answered or has failed."""
         self.kube_requests.labels(verb, code).inc()
+
+    def tell_admission(self, causes: Collection[AdmissionCause]) -> None:
+        """Tell what keeps everything from starting. Called once a second."""
+        for cause in AdmissionCause:
+            self.admission_blocked.labels(cause).set(cause in causes)
 
     def name_claim(self, name: str) -> None:
         """Tell the name of the claim. Called when the settings were taken."""

@@ -19,12 +19,11 @@ from prometheus_client.registry import Collector
 
 from conversion_operator.api import names
 from conversion_operator.core.model import Policy
-from conversion_operator.core.queue_status import Counts
+from conversion_operator.core.queue_status import MISSING, Counts
 
 MOST_QUEUES: Final = 100
-MISSING: Final = "(missing)"
 OTHERS: Final = "(others)"
-"""No ConversionQueue can have these names."""
+"""No ConversionQueue can have this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +60,20 @@ _GAUGES: Final = {
     "may_start": (
         "converter_queue_may_start",
         "1 if conversions of a ConversionQueue may start. 0 if it is held or cannot be read, or if "
-        "the operator is paused.",
+        "the operator is paused or starts nothing (converter_admission_blocked).",
     ),
 }
 
 
 def queue_numbers(
-    counts: Mapping[str, Counts], oldest_first: Collection[str], policy: Policy
+    counts: Mapping[str, Counts],
+    oldest_first: Collection[str],
+    policy: Policy,
+    *,
+    blocked: bool = False,
 ) -> dict[str, QueueNumbers]:
     """The numbers by label. ``oldest_first`` has the names of the ConversionQueues.
+    ``blocked`` is True while the operator starts nothing at all.
 
     Visits the queues, and their namespaces.
     """
@@ -78,11 +82,11 @@ def queue_numbers(
     found: dict[str, QueueNumbers] = defaultdict(QueueNumbers)
     for name in (*known, *(counts.keys() - known)):
         label = labels.get(name, MISSING)
-        found[label] = found[label] + _numbers(name, counts.get(name, {}), policy)
+        found[label] = found[label] + _numbers(name, counts.get(name, {}), policy, blocked)
     return dict(found)
 
 
-def _numbers(name: str, counts: Counts, policy: Policy) -> QueueNumbers:
+def _numbers(name: str, counts: Counts, policy: Policy, blocked: bool) -> QueueNumbers:
     limits = policy.queues.find(name)
     most = policy.max_parallel
     if limits is not None and limits.max_parallel is not None:
@@ -93,7 +97,10 @@ def _numbers(name: str, counts: Counts, policy: Policy) -> QueueNumbers:
         blocked=sum(one.blocked for one in each),
         running=sum(one.running for one in each),
         limit=0 if limits is None else most,
-        may_start=policy.enabled and limits is not None and not limits.starts_nothing,
+        may_start=policy.enabled
+        and not blocked
+        and limits is not None
+        and not limits.starts_nothing,
     )
 
 

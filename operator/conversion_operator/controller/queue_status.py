@@ -50,8 +50,10 @@ class QueueStatus:
             if not self._context.leads():
                 gauges.numbers = {}
                 continue
-            counts = count(self._queue)
-            gauges.numbers = queue_numbers(counts, self._watch.objects, self._context.policy())
+            counts = count(self._queue, self._watch.objects)
+            blocked = bool(self._context.admission_causes())
+            policy = self._context.policy()
+            gauges.numbers = queue_numbers(counts, self._watch.objects, policy, blocked=blocked)
             await self._write_all(counts)
 
     async def _write_all(self, counts: Mapping[str, Counts]) -> None:

@@ -24,7 +24,7 @@ from conversion_operator.controller.metrics import (
     Metrics,
 )
 from conversion_operator.core.model import Conversion, Job, Pod
-from media_converter.contract import OutputState
+from media_converter.contract import ExitReason, OutputState
 
 FOREIGN_EVENTS: Final = 10
 FOREIGN_CONVERSIONS: Final = 1000
@@ -69,8 +69,20 @@ class EventRecorder:
         # The foreign objects that were recorded, by the uid of the conversion in their label.
         self._foreign_told: dict[str, set[str]] = {}
 
-    def record(self, conversion: Conversion, stored: ConversionJobStatus) -> None:
-        """Record the change from the conversion's former status to ``stored``."""
+    def record(
+        self,
+        conversion: Conversion,
+        stored: ConversionJobStatus,
+        *,
+        converter_ended: bool = False,
+    ) -> None:
+        """Record the change from the conversion's former status to ``stored``.
+
+        ``converter_ended`` is True if its end is that of a container, not one that the operator has
+        decided.
+        """
+        if converter_ended and stored.phase.terminal:
+            self._observe_delay(stored)
         events = (
             self._log_and_count(conversion, stored),
             _warning(conversion, stored),
@@ -123,6 +135,7 @@ class EventRecorder:
             if old_phase is not Phase.RUNNING:  # the run was too short for a write of its own
                 self._observe_wait(conversion, kind, new)
             self._record_end(conversion, kind, new)
+            self._metrics.decoder_crashes.labels(kind).inc(_crashes(new))
             if old_phase is None or not old_phase.terminal:
                 self._record_trace(conversion, new)
             severity = "Normal" if new.reason in _NORMAL else "Warning"
@@ -137,6 +150,8 @@ class EventRecorder:
         if new.phase is Phase.QUEUED and old_phase is not None and new.attempts:
             reason = new.attempts[-1].reason or new.reason
             self._metrics.attempts.labels(kind, reason).inc()
+            if reason == ExitReason.DECODER_CRASHED:
+                self._metrics.decoder_crashes.labels(kind).inc()
             _log("job_retried", conversion, reason=reason, detail=new.message)
             return Event(conversion.key, "Warning", reason, new.message)
         return None
@@ -150,15 +165,17 @@ class EventRecorder:
             waited = (new.start_time - conversion.created).total_seconds()
             self._metrics.wait_seconds.labels(kind).observe(max(0.0, waited))
 
+    def _observe_delay(self, new: ConversionJobStatus) -> None:
+        if new.completion_time and new.phase is not Phase.CANCELLED:
+            delay = (self._cluster.now() - new.completion_time).total_seconds()
+            self._metrics.end_to_status_seconds.observe(max(0.0, delay))
+
     def _record_end(self, conversion: Conversion, kind: str, new: ConversionJobStatus) -> None:
         self._metrics.finished.labels(kind, new.phase, new.reason).inc()
         milliseconds = new.duration_milliseconds
         seconds = None if milliseconds is None else milliseconds / 1000
         if seconds is not None:
             self._metrics.run_seconds.labels(kind).observe(seconds)
-        if new.start_time and new.completion_time and new.phase is not Phase.CANCELLED:
-            delay = (self._cluster.now() - new.completion_time).total_seconds()
-            self._metrics.end_to_status_seconds.observe(max(0.0, delay))
         if new.phase is Phase.SUCCEEDED:
             self._metrics.output_bytes.labels(kind).inc(new.output_size or 0)
         facts: dict[str, object] = {"reason": new.reason, "duration_seconds": seconds}
@@ -176,6 +193,13 @@ class EventRecorder:
                 await self._cluster.create_event(event, self._identity, self._permit())
             except ClusterError as error:
                 logger.debug("Cannot post an Event: %s", error)
+
+
+def _crashes(ended: ConversionJobStatus) -> int:
+    """How many outputs of a conversion that has ended a crashed decoder has not made."""
+    crashed = ExitReason.DECODER_CRASHED
+    outputs = sum(output.reason == crashed for output in ended.outputs or ())
+    return max(outputs, ended.reason == crashed)
 
 
 def _warning(conversion: Conversion, stored: ConversionJobStatus) -> Event | None:

@@ -18,9 +18,11 @@ from conversion_operator.api.callback_hosts import (
 from conversion_operator.api.label_syntax import is_label_name
 from conversion_operator.api.pod_settings import parse_pod_settings
 from conversion_operator.api.setting_checks import (
+    FOLDER,
     check_hosts,
     check_namespace_hosts,
     check_namespaces,
+    check_volume_folder,
     split,
 )
 from conversion_operator.api.spec import URL_PATTERN, normal_path
@@ -35,9 +37,6 @@ CALLBACK_SECRET: Final = Path("/etc/my-network-converter-callbacks/secret")
 """
 
 _TARGET: Final = re.compile(r"https?://[^/?#@]+([/?#]|$)")
-_FOLDER: Final = re.compile(
-    r"(?!(.*/)?\.{1,2}(/|$))[A-Za-z0-9._-]{1,63}(/[A-Za-z0-9._-]{1,63}){0,8}"
-)
 
 
 def _quantity(text: str) -> str:
@@ -52,19 +51,9 @@ def _url(text: str) -> str:
     return text
 
 
-def _volume_folder(text: str) -> str:
-    folder = text.strip("/")
-    if folder and not _FOLDER.fullmatch(folder.replace("{namespace}", "n")):
-        raise ValueError(
-            f"{text!r} is not a folder: only letters, digits, . _ - / and {{namespace}} are "
-            "allowed, and no folder may be . or .."
-        )
-    return folder
-
-
 def _folders(text: str) -> str:
     for folder in split(text):
-        if not _FOLDER.fullmatch(folder.strip("/")):
+        if not FOLDER.fullmatch(folder.strip("/")):
             raise ValueError(
                 f"{folder!r} is not a folder: only letters, digits, . _ - and / are allowed, and "
                 "no folder may be . or .."
@@ -250,11 +239,12 @@ class Settings(SettingsModel):
     converter_run_as_group: Id = 65532
     """Group ID of the converter and `fsGroup` of its pod. Allowed: 1 to 2147483647."""
     converter_volume_folder: Annotated[
-        str, AfterValidator(_volume_folder), setting_texts.ONE_FOLDER
+        str, AfterValidator(check_volume_folder), setting_texts.ONE_FOLDER
     ] = ""
     """Folder of the shared volume that converters see as its root, without the rest of the volume.
     `{namespace}` stands for the namespace of the conversion. For example `tenants/{namespace}`.
-    The kubelet creates a missing folder. Empty: the whole volume.
+    The kubelet creates a missing folder. Empty: the whole volume. Change the folder of the
+    [file servers](logs.md#the-file-server) together with it.
     """
     converter_read_only_folders: Annotated[str, AfterValidator(_folders), setting_texts.FOLDERS] = (
         ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from conversion_operator.api.status import ConversionJobStatus
@@ -183,7 +183,8 @@ class Worker:
             self._problems.clear(uid, Problem.STATUS_UNREADABLE)
         children = await self._refresh(conversion, children)
         plan = decide(await self._snapshot(conversion, children))
-        await self._execute(conversion, plan, permit)
+        ends = frozenset(pod.converter_end for pod in children.pods)
+        await self._execute(conversion, plan, permit, ends)
         if conversion.finished:
             self._store.forget_deleted(uid)
         elif last := last_recorded_attempt(conversion.status):
@@ -347,7 +348,11 @@ class Worker:
         return await self._cluster.latest_warning(silent.namespace, silent.uid) if silent else ""
 
     async def _execute(
-        self, conversion: Conversion | None, plan: Plan, permit: WritePermit
+        self,
+        conversion: Conversion | None,
+        plan: Plan,
+        permit: WritePermit,
+        ends: frozenset[datetime | None] = frozenset(),
     ) -> None:
         for action in plan.actions:
             await self._run_action(conversion, action, permit)
@@ -363,7 +368,8 @@ class Worker:
             self._written_at[conversion.key.uid] = time.monotonic()
             if plan.status.phase.terminal:
                 del self._written_at[conversion.key.uid]
-            self._recorder.record(conversion, plan.status)
+            ended = plan.status.completion_time in ends
+            self._recorder.record(conversion, plan.status, converter_ended=ended)
 
     async def _write_status(
         self, conversion: Conversion, status: ConversionJobStatus | None, permit: WritePermit

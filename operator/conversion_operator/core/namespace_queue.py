@@ -106,6 +106,7 @@ class NamespaceQueue:
         self._now = EPOCH
         # All that wait, by the name of their ConversionQueue.
         self.waiting: dict[str, SortedKeys[QueueKey]] = {}
+        self.waiting_in_all = 0
         self.ready = ByClass()
         self.given_up = ByClass()
         self.early = ByClass()
@@ -308,8 +309,7 @@ class NamespaceQueue:
 
     def blocked(self) -> int:
         """How many conversions something of their own keeps from starting."""
-        waiting = sum(map(len, self.waiting.values()))
-        return waiting - self.waits_for_slot() - len(self._back_offs)
+        return self.waiting_in_all - self.waits_for_slot() - len(self._back_offs)
 
     def _enter(self, new: Standing) -> None:
         self._standings[new.uid] = new
@@ -319,6 +319,7 @@ class NamespaceQueue:
             self.slots_by_class[new.slot_work] += new.slots
         if new.waits:
             self.waiting.setdefault(new.work.queue, SortedKeys()).add(new.order)
+            self.waiting_in_all += 1
         if new.refusal:
             self._refusals.add((new.refusal[0], new.order))
         if new.no_node:
@@ -343,6 +344,7 @@ class NamespaceQueue:
         if old.waits:
             waiting = self.waiting[old.work.queue]
             waiting.remove(old.order)
+            self.waiting_in_all -= 1
             if not waiting:
                 del self.waiting[old.work.queue]
         if old.refusal:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from conversion_operator.api import names
 from conversion_operator.api.queues import (
     MAX_NAMESPACES,
     ConversionQueueSpec,
@@ -22,6 +23,8 @@ from conversion_operator.core.queue import Queue
 
 ACTIVE: Final = "Active"
 ACCEPTED: Final = "Accepted"
+MISSING: Final = "(missing)"
+"""Stands for all queues that do not exist. No ConversionQueue can have this name."""
 _MESSAGE_MAX: Final = 512
 
 Counts = Mapping[str, NamespaceCounts]
@@ -41,23 +44,27 @@ class QueueObject:
     status: ConversionQueueStatus
 
 
-def count(queue: Queue) -> dict[str, dict[str, NamespaceCounts]]:
-    """The conversions by queue and namespace.
+def count(queue: Queue, known: Collection[str]) -> dict[str, dict[str, NamespaceCounts]]:
+    """The conversions by queue and namespace. ``known`` are the names of the ConversionQueues.
 
-    Visits the namespaces and their classes. The operator calls it every two seconds.
+    Those of all other names, which users choose, are counted together as MISSING. Visits the
+    namespaces, and in each the queues that exist: the number of other names costs nothing. The
+    operator calls it every two seconds.
     """
+    known = {names.DEFAULT_QUEUE, *known}
     found: dict[str, dict[str, NamespaceCounts]] = defaultdict(dict)
     running: dict[tuple[str, str], int] = defaultdict(int)
     for (namespace, work), slots in queue.slots_by_class().items():
-        running[work.queue, namespace] += slots
-    waiting = {
-        (name, namespace): len(keys)
-        for namespace, each in queue.namespaces.items()
-        for name, keys in each.waiting.items()
-    }
+        running[work.queue if work.queue in known else MISSING, namespace] += slots
+    waiting: dict[tuple[str, str], int] = {}
+    for namespace, each in queue.namespaces.items():
+        found_here = {name: len(each.waiting[name]) for name in known if name in each.waiting}
+        waiting |= {(name, namespace): number for name, number in found_here.items()}
+        if others := each.waiting_in_all - sum(found_here.values()):
+            waiting[MISSING, namespace] = others
     for name, namespace in waiting.keys() | running.keys():
-        each = queue.namespaces.get(namespace)
-        queued = each.may_start_in(name) if each else 0
+        its = queue.namespaces.get(namespace)
+        queued = its.may_start_in(name) if its else 0
         found[name][namespace] = NamespaceCounts(
             name=namespace,
             queued=queued,

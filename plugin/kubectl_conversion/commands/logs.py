@@ -6,12 +6,12 @@ from typing import Annotated, Final
 
 import typer
 
-from kubectl_conversion import data, kubectl, options, source
+from kubectl_conversion import data, http_api, kubectl, options, source
 from kubectl_conversion.kubectl import Failure, KubectlError, Obj
 from kubectl_conversion.model import Conversion, text_at
 from kubectl_conversion.source import Caller
 from kubectl_conversion.terminal import Exit, note, print_lines
-from kubectl_conversion.text import counted, safe_lines
+from kubectl_conversion.text import counted, safe, safe_lines
 
 _PROGRESS: Final = b'{"progress":'
 """The beginning of the lines that the converter writes for the operator."""
@@ -26,11 +26,22 @@ def logs(
         int | None,
         typer.Option("--attempt", help="Of which attempt. Default: the last one.", min=1),
     ] = None,
+    account: Annotated[
+        str,
+        typer.Option(
+            "--account",
+            help="Service account of the namespace, to ask the HTTP API for a stored log.",
+            metavar="NAME",
+        ),
+    ] = http_api.ACCOUNT,
     namespace: options.Namespace = "",
+    operator_namespace: options.OperatorNamespace = "",
     context: options.Context = "",
     kubeconfig: options.Kubeconfig = "",
 ) -> None:
-    """Print the log of a conversion: from its pod, or its stored end when the pod is deleted.
+    """Print the log of a conversion: from its pod, or the stored log when the pod is deleted.
+
+    The HTTP API has the stored log. Without it, the end of the log is in the status.
 
     \b
     Examples:
@@ -49,7 +60,26 @@ def logs(
         pod = None
     if pod is not None and _print_live(caller, conversion, pod, follow=follow):
         return
-    _print_stored(conversion, wanted)
+    why = _print_from_api(caller, conversion, wanted, account, operator_namespace)
+    if why:
+        _print_stored(conversion, wanted, why)
+
+
+def _print_from_api(
+    caller: Caller, conversion: Conversion, attempt: int, account: str, home: str
+) -> str:
+    """Print the log on the volume. Returns why it cannot be had, "" if it was printed."""
+    if not 0 < attempt <= (conversion.attempts[-1].number if conversion.attempts else 0):
+        return "there was no such attempt"
+    try:
+        home = home or source.operator_namespace(caller)
+        found = http_api.log(caller, home, account, conversion.name, attempt)
+    except KubectlError as error:
+        return error.message
+    if not found.whole:
+        return "the volume does not have it"
+    print_lines(safe_lines(found.text.rstrip("\n")))
+    return ""
 
 
 def _started(caller: Caller, conversion: Conversion) -> Conversion:
@@ -107,8 +137,8 @@ def _print_live(caller: Caller, conversion: Conversion, pod: Obj, *, follow: boo
     return True
 
 
-def _print_stored(conversion: Conversion, attempt: int) -> None:
-    """Print the end of the log that the status keeps."""
+def _print_stored(conversion: Conversion, attempt: int, why: str) -> None:
+    """Print the end of the log that the status keeps. ``why`` the whole log cannot be had."""
     last = conversion.attempts[-1].number if conversion.attempts else 0
     if not last:
         note(f"{conversion.name} has had no attempt: {conversion.reason}")
@@ -118,9 +148,11 @@ def _print_stored(conversion: Conversion, attempt: int) -> None:
         raise typer.Exit(Exit.NO)
     if attempt < last:
         note(f"The pod of attempt {attempt} does not exist. The status has the log of {last} only.")
+        note(f"The stored log cannot be read: {safe(why)}")
         raise typer.Exit(Exit.NO)
     if not conversion.logs:
         note(f"{conversion.name} has no log yet: {conversion.phase}, {conversion.reason}")
         raise typer.Exit(Exit.NO)
+    note(f"The stored log cannot be read: {safe(why)}")
     note(f"The pod of attempt {last} cannot be read. This is the end of its log in the status:")
     print_lines(safe_lines(conversion.logs.rstrip("\n")))

@@ -13,16 +13,12 @@ from urllib.parse import urlencode
 
 import typer
 
-from kubectl_conversion import data, kubectl, options, source
-from kubectl_conversion.kubectl import Failure, KubectlError, Obj
-from kubectl_conversion.model import text_at
+from kubectl_conversion import data, http_api, options, source
+from kubectl_conversion.kubectl import KubectlError
 from kubectl_conversion.source import Caller
 from kubectl_conversion.terminal import note
 from kubectl_conversion.text import safe
 
-ACCOUNT: Final = "page"
-_AUDIENCE: Final = "my-network-converter"
-_SHORTEST_SECONDS: Final = 600
 _PAUSE_SECONDS: Final = 1.0
 _SHORT_SECONDS: Final = 5.0
 _TRIES: Final = 30
@@ -37,7 +33,7 @@ def ui(
             help="Service account of the namespace. Its rights are those of the page.",
             metavar="NAME",
         ),
-    ] = ACCOUNT,
+    ] = http_api.ACCOUNT,
     minutes: Annotated[
         int, typer.Option("--minutes", help="How long the token is valid.", min=10, max=1440)
     ] = 60,
@@ -64,52 +60,15 @@ def ui(
     caller = options.caller(context, kubeconfig, namespace)
     home = operator_namespace or source.operator_namespace(caller)
     fragment: dict[str, str] = {}
-    settings = _settings(caller, home)
-    if text_at(settings, "data", "GATEWAY_AUTH") == "network":
-        note("The HTTP API takes no tokens: whoever reaches the address has its rights.")
+    if token := http_api.token(caller, home, account, http_api.settings(caller, home), minutes):
+        fragment["token"] = token
     else:
-        audience = text_at(settings, "data", "GATEWAY_AUDIENCE") or _AUDIENCE
-        fragment["token"] = _token(caller, home, account, audience, minutes)
+        note("The HTTP API takes no tokens: whoever reaches the address has its rights.")
     fragment["namespace"] = caller.namespace
     try:
         _serve(caller, home, port, urlencode(fragment), browser=not no_browser)
     except KeyboardInterrupt:
         return
-
-
-def _settings(caller: Caller, home: str) -> Obj:
-    """The settings of the HTTP API. Empty if the caller may not read them: then the defaults."""
-    try:
-        url = kubectl.api_path("api/v1", "configmaps", home, data.GATEWAY)
-        return caller.kubectl.get(url)
-    except KubectlError as error:
-        if error.failure not in (Failure.FORBIDDEN, Failure.NOT_FOUND):
-            raise
-        return {}
-
-
-def _token(caller: Caller, home: str, account: str, audience: str, minutes: int) -> str:
-    """A token of a service account, for the HTTP API only. Raises KubectlError."""
-    url = kubectl.api_path("api/v1", "serviceaccounts", caller.namespace, account, "token")
-    spec = {
-        "audiences": [audience],
-        "expirationSeconds": max(_SHORTEST_SECONDS, minutes * 60),
-    }
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-    try:
-        return text_at(caller.kubectl.create(url, request), "status", "token")
-    except KubectlError as error:
-        if error.failure is not Failure.NOT_FOUND:
-            raise
-        raise KubectlError(
-            Failure.OTHER,
-            f"there is no service account {account} in namespace {caller.namespace}. Name another "
-            "one with --account, or create it: "
-            f"kubectl -n {caller.namespace} create serviceaccount {account} && "
-            f"kubectl -n {caller.namespace} create rolebinding {account} "
-            f"--clusterrole={home}-caller "
-            f"--serviceaccount={caller.namespace}:{account}",
-        ) from None
 
 
 def _serve(caller: Caller, home: str, port: int, fragment: str, *, browser: bool) -> None:

@@ -219,33 +219,48 @@ def test_the_folder_of_logs_is_not_followed(root: int, tmp_path: Path) -> None:
     assert file.exists()
 
 
-def test_ten_thousand_logs_take_at_most_50_ms(root: int, tmp_path: Path) -> None:
+def test_ten_thousand_logs_take_at_most_the_budget(root: int, tmp_path: Path) -> None:
     for number in range(10_000):
         put(tmp_path, number, 2 * WEEK if number % 2 else 1000 + number, size=100)
-    times = []
-    for _ in range(20):
-        before = time.thread_time()
-        done = clean(root, WEEK, NOW, time.monotonic)
-        times.append(time.thread_time() - before)
-    print("the longest:", max(times), done)
-    # On a busy machine, a single system call may begin in time and end late.
-    assert sorted(times)[len(times) // 2] <= log_folder.BUDGET_SECONDS
+    before = time.thread_time()
+    done = clean(root, WEEK, NOW, time.monotonic)
+    took = time.thread_time() - before
+    print("took:", took, done)
+    assert done.removed > 100
+    assert took <= log_folder.BUDGET_SECONDS
 
 
 def test_runs_with_little_time_remove_all_old_logs_together(root: int, tmp_path: Path) -> None:
     for number in range(2000):
         put(tmp_path, number, 2 * WEEK if number % 2 else 1000 + number, size=100)
-    ticks = (number * 0.0002 for number in itertools.count())
+    ticks = (number * 0.008 for number in itertools.count())
     removed = [clean(root, WEEK, NOW, lambda: next(ticks)).removed for _ in range(100)]
     assert sum(removed) == 1000
     assert all(removed[:5])
     assert len([*(tmp_path / LOG_FOLDER).iterdir()]) == 1000
 
 
-def test_a_run_without_time_removes_nothing(root: int, tmp_path: Path) -> None:
-    put(tmp_path, 1, 2 * WEEK)
-    ticks = iter(range(100))
-    assert clean(root, WEEK, NOW, lambda: next(ticks)) == (0, False)
+def test_the_slowest_volume_loses_its_old_logs(root: int, tmp_path: Path) -> None:
+    """Reading the names alone takes longer than the budget."""
+    old = [put(tmp_path, number, 2 * WEEK) for number in range(100)]
+    young = [put(tmp_path, number, 1000) for number in range(100, 200)]
+    ticks = itertools.count(step=100)
+    for run in range(300):
+        done = clean(root, WEEK, NOW, lambda: next(ticks))
+        assert done.removed <= log_folder.MIN_FOLDERS
+        assert run or not done.complete
+    assert not any(file.exists() for file in old)
+    assert all(file.exists() for file in young)
+
+
+def test_a_log_of_the_future_goes_before_others(root: int, tmp_path: Path) -> None:
+    future = [put(tmp_path, n, age=-10_000 - n, size=MIB) for n in range(300)]
+    others = [put(tmp_path, n, age=10_000 + n, size=MIB) for n in range(300, 400)]
+    soon = put(tmp_path, 999, age=-200)
+    assert clean_all(root) == 145
+    assert sum(file.exists() for file in future) == 300 - 145
+    assert all(file.exists() for file in others)
+    assert soon.exists()
 
 
 def test_a_part_removes_its_share_of_the_excess(
@@ -255,7 +270,7 @@ def test_a_part_removes_its_share_of_the_excess(
     for number in range(400):
         put(tmp_path, number, age=10_000 - number, size=MIB)
     # Half of the logs are looked at.
-    looks = iter([0.0] * 201 + [0.04] * 1000)
+    looks = iter([0.0] * (201 - log_folder.MIN_FOLDERS) + [1.6] * 1000)
     removed = clean(root, WEEK, NOW, lambda: next(looks)).removed
     assert removed == 100
 
@@ -279,7 +294,7 @@ def test_other_paths_are_not_refused(path: str) -> None:
 def run_of(volume: Path, report: Path) -> tuple[Reporter, StoredLog]:
     report.touch()
     reporter = Reporter(str(report))
-    log = StoredLog(str(volume), LogRequest(NAME, WEEK))
+    log = StoredLog(str(volume), LogRequest(NAME, WEEK), MAX_LOG_BYTES)
     reporter.keep(log)
     return reporter, log
 
@@ -329,12 +344,37 @@ def test_a_volume_that_does_not_respond_holds_up_nothing(
     blocked.set()
 
 
+def test_removing_old_logs_holds_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = threading.Event()
+    monkeypatch.setattr(log_folder, "clean", lambda *_: blocked.wait())
+    reporter, log = run_of(tmp_path, tmp_path / "report")
+    reporter.log("converting")
+    before = time.monotonic()
+    reporter.finish(Report(final=True, reason=ExitReason.COMPLETED))
+    # The end of the log is not waited for, but that of the thread that writes it.
+    assert time.monotonic() - before < 1
+    assert log.problem == ""
+    assert stored(tmp_path).read_text().endswith("converting\n")
+    blocked.set()
+
+
+def test_a_short_run_removes_old_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_log, "CLEANING_SECONDS", 30)
+    old = put(tmp_path, 1, 0)
+    os.utime(old, (0, 0))
+    reporter, _ = run_of(tmp_path, tmp_path / "report")
+    reporter.finish(Report(final=True, reason=ExitReason.COMPLETED))
+    assert not old.exists()
+
+
 KILLED = """
 import sys, time
 from media_converter.request import LogRequest
 from media_converter.files.log_folder import LogName
 from media_converter.running.stored_log import StoredLog
-log = StoredLog(sys.argv[1], LogRequest(LogName(sys.argv[2], 2), 60.0))
+log = StoredLog(sys.argv[1], LogRequest(LogName(sys.argv[2], 2), 60.0), 1 << 30)
 for number in range(50000):
     log.add(f"line {number}" + "." * 80)
     time.sleep(0 if number < 40000 else 0.001)

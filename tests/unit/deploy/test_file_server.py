@@ -94,6 +94,10 @@ def test_the_chart_has_it_for_the_namespaces_that_want_it() -> None:
     assert of_chart("Deployment", "b") == []
     pod = deployment["spec"]["template"]["spec"]
     assert pod["containers"][0]["volumeMounts"][0]["subPath"] == "tenants/a"
+    assert pod["containers"][0]["env"][1] == {
+        "name": "FILES_FOLDER",
+        "value": VOLUME["CONVERTER_VOLUME_FOLDER"],
+    }
     assert pod["securityContext"]["runAsUser"] == 33
     (policy,) = of_chart("NetworkPolicy", "a")
     labels = policy["spec"]["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"]

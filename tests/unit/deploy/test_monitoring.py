@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conversion_operator.controller.queue_gauges import MISSING
+from conversion_operator.core.queue_status import MISSING
 from hack.metrics_page import metrics_of_api, metrics_of_operator
 from tests.support.rule_cases import ALERTS, OF_THE_KUBELET, RECORDS, named
 from tests.unit.deploy.charts import chart_objects
@@ -129,6 +129,14 @@ def test_the_panels_do_not_overlap_and_choose_the_data_source() -> None:
             assert 'namespace=~"$namespace"' in target["expr"]
     # A long page says nothing "within a minute".
     assert "Now" in DASHBOARD["panels"][0]["title"]
+
+
+def test_no_panel_adds_a_series_or_adds_up_installations() -> None:
+    for expression in QUERIES:
+        # Without `on()`, the series without labels is added to those with labels.
+        assert " or vector(" not in expression
+        if "converter_queue_" in expression:
+            assert "by (namespace, queue)" in expression
 
 
 def with_monitoring(tmp_path: Path) -> str:

@@ -30,7 +30,7 @@ from tests.component.support.tools import conversion_job
 
 SECRET = b"0123456789abcdef"
 NOW = 1000.5
-REQUEST = FileRequest("media", "/out/a.mp4", "bytes=0-1", 1000 + VALID_SECONDS)
+REQUEST = FileRequest("media", "tenants/media", "/out/a.mp4", "bytes=0-1", 1000 + VALID_SECONDS)
 UID = "0f0e0d0c-0000-4000-8000-000000000001"
 
 
@@ -42,12 +42,13 @@ def test_a_signed_request_is_valid() -> None:
     "change",
     [
         {"namespace": "other"},
+        {"folder": ""},
         {"path": "/out/b.mp4"},
         {"byte_range": ""},
         {"byte_range": "bytes=0-2"},
         {"expires": REQUEST.expires + 1},
         # The same text, but another division into parts.
-        {"namespace": "med", "path": "ia/out/a.mp4"},
+        {"namespace": "mediat", "folder": "enants/media"},
         {"path": "/out/a.mp4b", "byte_range": "ytes=0-1"},
     ],
 )

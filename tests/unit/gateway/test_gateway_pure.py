@@ -95,7 +95,7 @@ def test_other_paths_are_rejected(given: str) -> None:
         ({"options": {"start": "+5"}}, "options.start: must be seconds"),
         ({"options": {"duration": "00:00:00.0"}}, "options.duration: must be seconds"),
         ({"options": {"duratoin": 5}}, "options.duratoin: there is no such option"),
-        ({"options": {"size": "1x1"}}, "options.size: belongs to image_resize"),
+        ({"options": {"columns": 2}}, "options.columns: belongs to video_storyboard"),
         (
             {
                 "conversion_type": "image_resize",
@@ -143,7 +143,7 @@ SOUND = {"output_file": "/opt/my-network/shared/deep/a.mp3", "conversion_type": 
             [OUTPUT | {"options": {"bitrate": "128k"}}],
             "outputs[0].options.bitrate: belongs to audio_to_mp3 and audio_convert only",
         ),
-        ([OUTPUT | {"options": {"size": 3}}], "outputs[0].options.size: belongs to"),
+        ([OUTPUT | {"options": {"columns": 3}}], "outputs[0].options.columns: belongs to"),
         ([OUTPUT | {"options": {"x": 3}}], "outputs[0].options.x: there is no such option"),
         ([SOUND, OUTPUT | {"optional": 1}], "outputs[1].optional: must be true or false"),
         (

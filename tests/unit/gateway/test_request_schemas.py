@@ -134,7 +134,7 @@ def test_fields_of_all_forms(body: Any, change: dict[str, Any], accepted: bool) 
         (OUTPUTS | {"outputs": [OUTPUT | {"optional": None, "options": None}]}, True),
         (OUTPUTS | {"outputs": [OUTPUT | {"optional": False, "options": []}]}, True),
         (OUTPUTS | {"outputs": [OUTPUT | {"options": {"resolution": 720, "start": 1.5}}]}, True),
-        (OUTPUTS | {"outputs": [OUTPUT | {"options": {"size": "1x1"}}]}, False),
+        (OUTPUTS | {"outputs": [OUTPUT | {"options": {"columns": 2}}]}, False),
         (OUTPUTS | {"outputs": [OUTPUT | {"optional": "no"}]}, False),
         (OUTPUTS | {"outputs": [OUTPUT | {"extra": 1}]}, False),
         (OUTPUTS | {"outputs": [OUTPUT | {"output_file": "a.avi"}]}, False),

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.errors import Unavailable
@@ -15,6 +16,7 @@ from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import stores
 from converter_gateway.__main__ import _freeze
 from converter_gateway.errors import ApiError
+from converter_gateway.metrics import Metrics
 from converter_gateway.store_set import Listed
 from converter_gateway.stores import Stores
 from tests.unit.gateway.test_events import conversion
@@ -92,6 +94,19 @@ async def test_the_number_of_stores_is_bounded(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ApiError, match="too many namespaces") as refused:
         found.watch("c")
     assert refused.value.code == 503
+
+
+async def test_the_metrics_have_the_namespaces_of_the_settings_only() -> None:
+    """The store of another one may be refused for ever, and callers choose how many there are."""
+    cluster: Any = Cluster()
+    found = Stores(cluster, lambda: (N, "not-open-yet"))
+    for namespace in (N, "named-by-a-caller"):
+        found.watch(namespace)
+    registry = CollectorRegistry()
+    Metrics(registry, {}, found.of_settings)
+    page = generate_latest(registry).decode()
+    assert f'converter_api_store_current{{namespace="{N}"}}' in page
+    assert "named-by-a-caller" not in page
 
 
 async def test_an_event_that_is_older_than_a_repair_changes_nothing(

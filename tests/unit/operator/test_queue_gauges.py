@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
+
 from prometheus_client import CollectorRegistry
 
 from conversion_operator.api.queues import NamespaceCounts, StopPolicy
@@ -9,6 +12,8 @@ from conversion_operator.controller import queue_gauges
 from conversion_operator.controller.queue_gauges import QueueGauges, QueueNumbers, queue_numbers
 from conversion_operator.core.conversion_queues import ConversionQueues, QueueLimits
 from conversion_operator.core.model import Policy
+from conversion_operator.core.namespace_queue import NamespaceQueue
+from conversion_operator.core.queue_status import MISSING, count
 
 LIMITS = {
     "bulk": QueueLimits(max_parallel=2),
@@ -38,11 +43,36 @@ def test_nothing_may_start_while_the_operator_is_paused() -> None:
     assert not any(each.may_start for each in queue_numbers({}, LIMITS, paused).values())
 
 
+def test_nothing_may_start_while_the_operator_starts_nothing_at_all() -> None:
+    found = queue_numbers({}, LIMITS, POLICY, blocked=True)
+    assert not any(each.may_start for each in found.values())
+
+
 def test_queues_that_do_not_exist_have_one_label() -> None:
     asked = {f"any-{number}": counts(blocked=2) for number in range(1000)}
     found = queue_numbers(asked, LIMITS, POLICY)
-    assert found.pop(queue_gauges.MISSING) == QueueNumbers(blocked=2000)
+    assert found.pop(MISSING) == QueueNumbers(blocked=2000)
     assert set(found) == {"default", *LIMITS}
+
+
+class Uncounted(dict[str, Any]):
+    """Names that users have chosen: too many to visit each."""
+
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("visits each name")
+
+    items = values = keys = __iter__
+
+
+def test_the_number_of_names_that_users_choose_costs_nothing() -> None:
+    queue, one = SimpleNamespace(), NamespaceQueue(lambda *_: ())
+    one.waiting = Uncounted({f"any-{number}": [number] for number in range(1000)} | {"bulk": [1]})
+    one.waiting_in_all = 1001
+    queue.namespaces, queue.slots_by_class = {"my-network": one}, dict
+    assert count(cast("Any", queue), LIMITS) == {
+        "bulk": counts(blocked=1),
+        MISSING: counts(blocked=1000),
+    }
 
 
 def test_the_oldest_queues_have_labels_and_the_others_one() -> None:

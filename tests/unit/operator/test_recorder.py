@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from conversion_operator.api.status import OutputStatus
 from conversion_operator.cluster.objects import Event
 from conversion_operator.controller import recorder
 from conversion_operator.controller.metrics import Metrics
@@ -202,6 +203,24 @@ def test_an_optional_output_that_fails_has_an_event_and_few_words_name_the_type(
         assert told._metrics.registry.get_sample_value(name, labels)
 
 
+@pytest.mark.parametrize(
+    ("output", "whole", "crashes"),
+    [(None, "DecoderCrashed", 1), ("DecoderCrashed", "Completed", 1), ("Encrypted", "DiskFull", 0)],
+)
+def test_each_crash_of_a_decoder_is_counted(
+    told: Recorder, output: str | None, whole: str, crashes: int
+) -> None:
+    """Also that of an optional output, whose conversion succeeds."""
+    subject = conversion()
+    plan, _ = step(subject, children(job(), succeeded()), 12)
+    assert plan.status is not None
+    outputs = [OutputStatus(state=OutputState.FAILED, reason=output)] if output else None
+    told.record(subject, plan.status.model_copy(update={"reason": whole, "outputs": outputs}))
+    labels = {"conversion_type": "video_to_mp4"}
+    value = told._metrics.registry.get_sample_value("converter_decoder_crashes_total", labels)
+    assert value == crashes
+
+
 def test_the_end_is_counted_with_its_delay_and_the_size_of_the_output(
     told: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,12 +230,21 @@ def test_the_end_is_counted_with_its_delay_and_the_size_of_the_output(
     assert plan.status.completion_time is not None
     late = plan.status.completion_time + timedelta(seconds=3)
     monkeypatch.setattr(told._cluster, "now", lambda: late)
-    told.record(subject, plan.status)
+    told.record(subject, plan.status, converter_ended=True)
     value = told._metrics.registry.get_sample_value
     assert value("converter_end_to_status_seconds_sum") == 3
     size = value("converter_output_bytes_total", {"conversion_type": "video_to_mp4"})
     assert size == plan.status.output_size
     assert size
+
+
+def test_an_end_that_the_operator_decides_has_no_delay(told: Recorder) -> None:
+    """Its time is that of the decision, so it would count as an end without any delay."""
+    subject = conversion()
+    plan, _ = step(subject, children(job(), succeeded()), 12)
+    assert plan.status is not None
+    told.record(subject, plan.status)
+    assert told._metrics.registry.get_sample_value("converter_end_to_status_seconds_count") == 0
 
 
 def test_a_conversion_that_never_ran_has_no_delay_of_its_end(told: Recorder) -> None:

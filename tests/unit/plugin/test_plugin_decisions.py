@@ -87,10 +87,10 @@ def test_a_word_that_is_no_type_is_a_profile() -> None:
 
 
 def test_options_go_to_the_types_that_have_them() -> None:
-    chosen = guess.read_options(["resolution=720p", "size=1x1=2"])
+    chosen = guess.read_options(["resolution=720p", "time=1=2"])
     assert guess.options_for("video_to_mp4", chosen) == {"resolution": "720p"}
     guess.check_options(["video_to_mp4", "extract_thumbnail"], chosen)
-    with pytest.raises(UsageError, match="no option 'size'; it has "):
+    with pytest.raises(UsageError, match="no option 'time'; it has "):
         guess.check_options(["video_to_mp4"], chosen)
     with pytest.raises(UsageError, match="NAME=VALUE"):
         guess.read_options(["quality"])
