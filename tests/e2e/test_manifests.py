@@ -52,7 +52,7 @@ def rejection(kubectl: Kubectl, body: Any) -> str:
         (AUDIO, {"outputFile": "output/a.mp4"}, "outputFile of audio_to_mp3 must end in .mp3"),
         (IMAGE, {"outputFile": "output/jpg"}, "outputFile of image_resize must end in .jpg"),
         (THUMBNAIL, {"outputFile": "a.gif"}, "outputFile of extract_thumbnail must end in .jpg"),
-        (VIDEO, {"options": {"size": "640x480"}}, "options.size belongs to image_resize"),
+        (AUDIO, {"options": {"size": "640x480"}}, "options.size belongs to video_to_mp4"),
         (VIDEO, {"options": {"bitrate": "192k"}}, "options.bitrate belongs to audio_to_mp3"),
         (VIDEO, {"options": {"time": 1}}, "options.time belongs to extract_thumbnail only"),
         (AUDIO, {"options": {"quality": "high"}}, "options.quality belongs to video_to_mp4"),
