@@ -141,7 +141,9 @@ class Operator:
         self._queued_statuses = QueuedStatuses(
             self._admitter.queue, self.store, self._queue, context.leads, cluster.now
         )
-        self._queue_status = QueueStatus(context, self._admitter.queue, recorder.post)
+        self._queue_status = QueueStatus(
+            context, self._admitter.queue, recorder.post, self._admitter.slots_held
+        )
         self._profiles = ProfileReader(
             cluster, self._leadership.leads, self._enqueue_later, self._metrics.errors.inc
         )

@@ -26,6 +26,8 @@ async def test_the_metrics_of_queues_follow_the_conversions(
             return [operator.metric(f'converter_queue_{n}{{queue="{queue}"}}') for n in names]
 
         await api.until(lambda: numbers("default") == [1, 0, 1, 1, 1])
+        room = 'converter_queue_has_room{queue="default"}'
+        assert operator.metric(room) == 0
         await api.until(lambda: numbers("(missing)") == [0, 1, 0, 0, 0])
         assert not any(numbers("nobody-made-it"))
         assert operator.metric("converter_start_seconds_count") == 1

@@ -61,9 +61,9 @@ def crashed(values: str, pod: str = "old") -> Series:
     return {f"converter_decoder_crashes_total{{{labels}}}": values}
 
 
-def queue(name: str, *, queued: int, running: int, may_start: int = 1) -> Series:
+def queue(name: str, *, queued: int, running: int, may_start: int = 1, has_room: int = 1) -> Series:
     labels = f'{{{NS},queue="{name}"}}'
-    numbers = {"queued": queued, "running": running, "may_start": may_start}
+    numbers = {"queued": queued, "running": running, "may_start": may_start, "has_room": has_room}
     return {f"converter_queue_{key}{labels}": f"{n}{_HOUR}" for key, n in numbers.items()}
 
 
@@ -98,7 +98,6 @@ def answered(good: str, refused: str) -> Series:
 
 
 UP: Final = {f"up{{{NS},{OPERATOR}}}": f"1{_HOUR}"}
-SLOTS_FREE: Final = still(running=1, parallel_limit=3)
 STORE_LABELS: Final = {
     "namespace": "converter",
     "exported_namespace": "team-a",
@@ -150,17 +149,16 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
         early="4m",
     ),
     "ConverterQueueStuck": AlertCase(
-        fires=queue("bulk", queued=4, running=0) | SLOTS_FREE,
+        fires=queue("bulk", queued=4, running=0),
         quiet={
-            "all slots are in use": queue("bulk", queued=4, running=0)
-            | still(running=3, parallel_limit=3),
-            "it runs some": queue("bulk", queued=4, running=1) | SLOTS_FREE,
-            "it is held": queue("bulk", queued=4, running=0, may_start=0) | SLOTS_FREE,
-            "nothing waits": queue("bulk", queued=0, running=0) | SLOTS_FREE,
+            "no free slot is for them": queue("bulk", queued=4, running=0, has_room=0),
+            "it runs some": queue("bulk", queued=4, running=1),
+            "it is held": queue("bulk", queued=4, running=0, may_start=0),
+            "nothing waits": queue("bulk", queued=0, running=0),
         },
         labels={"namespace": "converter", "queue": "bulk"},
         description="4 conversions of the queue bulk wait for a slot. For 10\nminutes none of them "
-        "has run, although not all slots are in use.",
+        "has run, although a slot is free that they may take.",
         early="9m",
     ),
     "ConverterQueueMissing": AlertCase(

@@ -281,6 +281,10 @@ class Admitter:
         self._changed |= self.queue.update(self._cluster.now())
         return self._slots.to_record()
 
+    def slots_held(self) -> int:
+        """How many slots are in use."""
+        return self._slots.held()
+
     def _has_room(self, conversion: Conversion) -> bool:
         """Whether the limits have room for a conversion that has a reservation.
 

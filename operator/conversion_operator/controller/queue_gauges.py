@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Metric
@@ -35,6 +35,7 @@ class QueueNumbers:
     running: int = 0
     limit: int = 0
     may_start: bool = False
+    has_room: bool = False
 
     def __add__(self, other: QueueNumbers) -> QueueNumbers:
         return QueueNumbers(
@@ -43,6 +44,7 @@ class QueueNumbers:
             self.running + other.running,
             self.limit + other.limit,
             self.may_start or other.may_start,
+            self.has_room or other.has_room,
         )
 
 
@@ -56,6 +58,11 @@ _GAUGES: Final = {
     "limit": (
         "converter_queue_limit",
         "Number of slots that a ConversionQueue may use. Without a limit of its own, all slots.",
+    ),
+    "has_room": (
+        "converter_queue_has_room",
+        "1 if a conversion of a ConversionQueue waits for a slot, and a slot is free that all "
+        "limits, shares and reserved slots let it take. It starts with the next pass.",
     ),
     "may_start": (
         "converter_queue_may_start",
@@ -71,9 +78,11 @@ def queue_numbers(
     policy: Policy,
     *,
     blocked: bool = False,
+    with_room: Collection[str] = (),
 ) -> dict[str, QueueNumbers]:
     """The numbers by label. ``oldest_first`` has the names of the ConversionQueues.
-    ``blocked`` is True while the operator starts nothing at all.
+    ``with_room`` are the queues that a free slot is for. ``blocked`` is True while the operator
+    starts nothing at all.
 
     Visits the queues, and their namespaces.
     """
@@ -82,7 +91,8 @@ def queue_numbers(
     found: dict[str, QueueNumbers] = defaultdict(QueueNumbers)
     for name in (*known, *(counts.keys() - known)):
         label = labels.get(name, MISSING)
-        found[label] = found[label] + _numbers(name, counts.get(name, {}), policy, blocked)
+        numbers = _numbers(name, counts.get(name, {}), policy, blocked)
+        found[label] = found[label] + replace(numbers, has_room=name in with_room)
     return dict(found)
 
 

@@ -20,6 +20,7 @@ from conversion_operator.core.queue_status import (
     count,
     has_stopped,
     next_status,
+    queues_with_room,
 )
 
 _STATUS_SECONDS: Final = 2.0
@@ -35,9 +36,14 @@ class QueueStatus:
     """
 
     def __init__(
-        self, context: ControllerContext, queue: Queue, post: Callable[[Event], None]
+        self,
+        context: ControllerContext,
+        queue: Queue,
+        post: Callable[[Event], None],
+        held: Callable[[], int],
     ) -> None:
-        self._context, self._queue, self._post = context, queue, post
+        """``held`` returns how many slots are in use."""
+        self._context, self._queue, self._post, self._held = context, queue, post, held
         self._cluster, self._watch = context.cluster, context.queues
         # The versions that were written, until the watch shows the result.
         self._written: dict[str, str] = {}
@@ -53,7 +59,10 @@ class QueueStatus:
             counts = count(self._queue, self._watch.objects)
             blocked = bool(self._context.admission_causes())
             policy = self._context.policy()
-            gauges.numbers = queue_numbers(counts, self._watch.objects, policy, blocked=blocked)
+            room = queues_with_room(self._queue, policy, self._held())
+            gauges.numbers = queue_numbers(
+                counts, self._watch.objects, policy, blocked=blocked, with_room=room
+            )
             await self._write_all(counts)
 
     async def _write_all(self, counts: Mapping[str, Counts]) -> None:

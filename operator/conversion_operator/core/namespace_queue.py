@@ -307,6 +307,11 @@ class NamespaceQueue:
         trying = verdict.trying
         return sum(trying in keys for work, keys in lists if trying and work.queue == queue)
 
+    def startable_classes(self) -> list[WorkClass]:
+        """The classes of the conversions that wait for nothing but a slot."""
+        classes = dict.fromkeys((*self.ready.lists, *self.given_up.lists))
+        return [work for work in classes if self.may_start_in(work.queue)]
+
     def blocked(self) -> int:
         """How many conversions something of their own keeps from starting."""
         return self.waiting_in_all - self.waits_for_slot() - len(self._back_offs)

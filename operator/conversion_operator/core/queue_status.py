@@ -17,6 +17,7 @@ from conversion_operator.api.queues import (
     StopPolicy,
 )
 from conversion_operator.api.status import Condition
+from conversion_operator.core.capacity import Capacity
 from conversion_operator.core.conversion_queues import QueueLimits, limits_of
 from conversion_operator.core.model import Key, Policy
 from conversion_operator.core.queue import Queue
@@ -72,6 +73,20 @@ def count(queue: Queue, known: Collection[str]) -> dict[str, dict[str, Namespace
             blocked=waiting.get((name, namespace), 0) - queued,
         )
     return found
+
+
+def queues_with_room(queue: Queue, policy: Policy, held: int) -> frozenset[str]:
+    """The queues of which a conversion waits that the free slots and all limits let start now.
+
+    ``held`` are all slots in use. Visits the namespaces and their classes, every two seconds.
+    """
+    capacity = Capacity(policy, held, queue.slots_by_class())
+    return frozenset(
+        work.queue
+        for namespace, each in queue.namespaces.items()
+        for work in each.startable_classes()
+        if capacity.allows(namespace, work)
+    )
 
 
 def next_status(

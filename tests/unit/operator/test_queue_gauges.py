@@ -5,15 +5,19 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from conversion_operator.api.queues import NamespaceCounts, StopPolicy
 from conversion_operator.controller import queue_gauges
 from conversion_operator.controller.queue_gauges import QueueGauges, QueueNumbers, queue_numbers
+from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.conversion_queues import ConversionQueues, QueueLimits
 from conversion_operator.core.model import Policy
 from conversion_operator.core.namespace_queue import NamespaceQueue
-from conversion_operator.core.queue_status import MISSING, count
+from conversion_operator.core.queue_status import MISSING, count, queues_with_room
+from tests.unit.operator.builders import at, children, conversion, job, running
+from tests.unit.operator.queueing import build_queue
 
 LIMITS = {
     "bulk": QueueLimits(max_parallel=2),
@@ -41,6 +45,25 @@ def test_each_queue_has_its_numbers_and_its_limit() -> None:
 def test_nothing_may_start_while_the_operator_is_paused() -> None:
     paused = Policy(max_parallel=5, enabled=False, queues=POLICY.queues)
     assert not any(each.may_start for each in queue_numbers({}, LIMITS, paused).values())
+
+
+def test_the_queues_that_a_free_slot_is_for_are_told() -> None:
+    found = queue_numbers({"bulk": counts(1)}, LIMITS, POLICY, with_room=("bulk",))
+    assert [name for name, each in found.items() if each.has_room] == ["bulk"]
+
+
+@pytest.mark.parametrize(("reserved", "room"), [(0, {"default"}), (1, set())])
+def test_a_slot_that_is_kept_for_light_conversions_is_no_room_for_a_film(
+    reserved: int, room: set[str]
+) -> None:
+    """An alert on free slots alone would fire in this healthy configuration."""
+    limits = ConversionQueues({"default": QueueLimits(reserved=reserved)})
+    policy = Policy(max_parallel=2, queues=limits)
+    films = [conversion(name, outputFile=f"output/{name}.mp4") for name in ("runs", "waits")]
+    runs = {"runs": children(job(uid="runs"), running(uid="runs"))}
+    built = build_queue(films, runs, Obstacles(), at(5), policy)
+    assert queues_with_room(built.queue, policy, 1) == room
+    assert queues_with_room(built.queue, policy, 2) == set()
 
 
 def test_nothing_may_start_while_the_operator_starts_nothing_at_all() -> None:
