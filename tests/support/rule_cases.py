@@ -124,7 +124,7 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
                 "No operator of the installation in converter has led for 2 minutes. "
                 "Conversions that run continue.",
             ),
-            "its pods are gone, and another installation works": (
+            "its pods are lost, and another installation works": (
                 {f"up{{{NS},{OPERATOR}}}": "1+0x5"}
                 | {f'up{{namespace="other",{OPERATOR}}}': f"1{_HOUR}"}
                 | {'converter_leading{namespace="other"}': f"1{_HOUR}"},

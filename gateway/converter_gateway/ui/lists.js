@@ -51,7 +51,7 @@ async function reloadOverview(mine) {
 
 /**
  * Ask again for the rows on the screen, from the last place before them whose token is known. Rows
- * that have gone, have come or have moved there are then right. The others are asked for when they
+ * that were removed, added or moved there are then right. The others are asked for when they
  * come to the screen.
  */
 async function reloadList(mine) {

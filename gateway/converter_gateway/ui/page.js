@@ -8,7 +8,7 @@ import { h, safe, typeName } from "./text.js";
 import { Detail } from "./views.js";
 
 const AGES = 10000; // how often "2 min ago" is painted again
-const LOOK = 3; // after so many of them, the server is asked again: no event tells that an old conversion has gone
+const LOOK = 3; // after so many of them, the server is asked again: no event tells that an old conversion was deleted
 
 let stream = new AbortController();
 let opener = null;
@@ -93,13 +93,13 @@ async function refreshDetail() {
     if (state.selected === id && mine === session) detail.show(job);
   } catch (error) {
     if (state.selected !== id || mine !== session) return;
-    if (error.code === 404) gone(id);
+    if (error.code === 404) forgetRow(id);
     else failed(error);
   }
 }
 
 /** Take a conversion that was deleted off the page. */
-function gone(id) {
+function forgetRow(id) {
   if (state.selected === id) {
     closeDetail();
     problem(`${safe(id)} no longer exists.`);
@@ -124,7 +124,7 @@ function onEvent(type, job) {
     return;
   }
   if (job.reason === "Deleted") {
-    gone(job.job_id);
+    forgetRow(job.job_id);
     return;
   }
   const before = state.jobs.get(job.job_id);
