@@ -51,9 +51,11 @@ async def test_retrying_all_stays_in_the_namespace_that_was_confirmed(
             sent.append(route.request.headers["x-namespace"])
             await page.evaluate("location.hash = 'namespace=other'")
             await page.wait_for_function("sessionStorage['converter-namespace'] !== 'my-network'")
-            await route.fulfill(json={"retried": [{}], "refused": [], "remaining": 5 - len(sent)})
+            await route.fulfill(
+                json={"retried": [{}], "refused": [], "remaining": 4, "continue": "x"}
+            )
 
-        await page.route("**/converter/retry", retried)
+        await page.route("**/converter/retry*", retried)
         await page.get_by_label("Search names and paths").fill("one")
         await tab(page, "Failed").click()
         await expect(page.locator(".window .row")).to_have_count(1)
@@ -64,6 +66,29 @@ async def test_retrying_all_stays_in_the_namespace_that_was_confirmed(
         await page.get_by_role("button", name="Retry them").click()
         await expect(page.locator("#problem")).to_contain_text("1 were retried in namespace my-net")
         assert sent == ["my-network"]
+
+
+async def test_retrying_all_goes_on_behind_those_that_are_refused(
+    api: FakeApi, replica: httpx.AsyncClient, chrome: Browser
+) -> None:
+    """A call tries 100 of them. If it is refused all of them, the others have their turn."""
+    add(api, "one", "Failed", ENDED)
+    asked: list[str] = []
+    refused = {"retried": [], "refused": [{"job_id": "one", "error": "no"}], "remaining": 2}
+    async with visiting(chrome, url_of(replica)) as page:
+
+        async def retried(route: Route) -> None:
+            asked.append(route.request.url.rpartition("/")[2])
+            last = {"retried": [{}, {}], "refused": [], "remaining": 1}
+            answer = last if len(asked) == 2 else refused | {"continue": "a b"}
+            await route.fulfill(json=answer)
+
+        await page.route("**/converter/retry*", retried)
+        await tab(page, "Failed").click()
+        await page.get_by_role("button", name="Retry all that failed").click()
+        await page.get_by_role("button", name="Retry them").click()
+        await expect(page.locator("#problem")).to_contain_text("1 could not be retried: no")
+        assert asked == ["retry", "retry?continue=a%20b"]
 
 
 async def test_a_late_answer_does_not_mix_lists(

@@ -123,13 +123,16 @@ export const randomKey = () =>
 export async function retryFailed(there, onProgress) {
   const mine = token;
   let retried = 0;
-  for (let before = Infinity; ;) {
-    const { retried: some, refused: not, remaining } = await post("retry", undefined, "", there);
-    retried += some.length;
+  const refused = [];
+  for (let next = ""; ;) {
+    const path = next ? `retry?continue=${encodeURIComponent(next)}` : "retry";
+    const answer = await post(path, undefined, "", there);
+    retried += answer.retried.length;
+    refused.push(...answer.refused);
     onProgress(retried);
-    const stopped = there !== namespace || mine !== token;
-    if (!remaining || remaining >= before || stopped) return { retried, refused: not, stopped: stopped && remaining > 0 };
-    before = remaining;
+    next = answer.continue;
+    const stopped = Boolean(next) && (there !== namespace || mine !== token);
+    if (!next || stopped) return { retried, refused, stopped };
   }
 }
 
