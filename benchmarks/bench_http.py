@@ -162,9 +162,10 @@ async def _request(port: int, path: str, address: str) -> tuple[int, bytes]:
         "127.0.0.1", port, local_addr=(address, 0), limit=2**26
     )
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        return int(head.split(b" ", 2)[1] if head else 0), body
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
+        answer, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        return int(answer.split(b" ", 2)[1] if answer else 0), body
     finally:
         writer.close()
 
@@ -192,7 +193,7 @@ async def _status_latency(
 async def _hold(port: int, path: str, address: str, codes: Counter[int]) -> Any:
     """Open a request that lasts, and read what comes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
 
     async def drain() -> None:
         line = await reader.readline()

@@ -405,7 +405,11 @@ async def test_only_numbers_and_names_come_from_a_request(api: FakeApi, volume: 
     async with api_with_files(api, volume) as client:
         for path in ("outputs/a/8", "outputs/a/-1", "outputs/a/x", "outputs/a/0%00"):
             assert (await client.get(f"{BASE}/{path}")).status_code == 400, path
-        for path in ("outputs/b/0", "logs/b", "logs/..%2f..%2fsecret", "outputs/a/7"):
+        for path in (
+            *("outputs/b/0", "logs/b", "logs/..%2f..%2fsecret", "outputs/a/7"),
+            # These would ask the API server for a list.
+            *("outputs/%3Flimit=1/0", "logs/%3F", "logs/a%23", "logs/%2e%2e%3F"),
+        ):
             assert (await client.get(f"{BASE}/{path}")).status_code == 404, path
 
 

@@ -27,8 +27,12 @@ from tests.support.gateway_process import gateway_process
 
 BASE = "/api/v1/converter"
 BODY = {"input_file": "in/a.mov", "output_file": "a.mp4", "conversion_type": "video_to_mp4"}
-HEADER = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-POST = b"POST " + BASE.encode() + b"/convert HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n{"
+HEADER = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+POST = (
+    b"POST "
+    + BASE.encode()
+    + b"/convert HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n\r\n{"
+)
 MEBIBYTE = 1024 * 1024
 
 
@@ -99,7 +103,8 @@ async def served_within(client: httpx.AsyncClient, seconds: float, path: str = "
             "Transfer-Encoding: not allowed in this request",
         ),
         (
-            b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HEADER,
+            b"POST / HTTP/1.0\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            + HEADER,
             400,
             "Transfer-Encoding: not allowed in this request",
         ),
@@ -118,9 +123,8 @@ async def test_protocol_errors_are_like_all_errors_and_close_the_connection(
 async def test_the_refusal_of_a_head_request_has_no_body(
     api: FakeApi, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ambiguous = (
-        b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
+    ambiguous = b"HEAD / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n"
+    ambiguous += b"Transfer-Encoding: chunked\r\n\r\n"
     async with serving(api) as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(client))
         writer.write(ambiguous)
@@ -285,7 +289,7 @@ async def test_responses_that_nobody_reads_have_a_budget(api: FakeApi) -> None:
         size = len((await client.get(f"{BASE}/active")).content)
         assert size > 200_000
         with attacker(port_of(client)) as unread:
-            ask = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: x\r\n\r\n"
+            ask = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
             await unread.open(30, ask, receive_buffer=4096)
             await until(lambda: unread.open_connections() <= 15, "the largest to be closed", 30)
             assert unread.open_connections() > 0
@@ -300,7 +304,7 @@ async def test_a_response_that_nobody_reads_ends(api: FakeApi, busy: float, then
         api.create(conversion_job(f"job-{number}", inputFile="x" * 900))
     async with serving(api, gateway_stall_seconds=0.5) as client:
         with attacker(port_of(client)) as unread:
-            ask = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: x\r\n\r\n"
+            ask = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
             await unread.open(3, ask, receive_buffer=4096)
             await until(unread.all_answered, "the responses")
             unread.send(then)
@@ -309,7 +313,7 @@ async def test_a_response_that_nobody_reads_ends(api: FakeApi, busy: float, then
 
 
 HEALTH = HEADER + b"\r\n"
-ACTIVE = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: x\r\n"
+ACTIVE = b"GET " + BASE.encode() + b"/active HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
 @pytest.mark.parametrize(

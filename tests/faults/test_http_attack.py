@@ -33,15 +33,15 @@ PROCESSES: Final = 8
 SECONDS: Final = 25
 
 BASE: Final = "/api/v1/converter"
-HEADER: Final = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+HEADER: Final = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 ATTACKS: Final = {
     "unfinished headers": HEADER + b"X: " + b"x" * 15_000,
     "silent": b"",
-    "slow bodies": f"POST {BASE}/convert HTTP/1.1\r\nHost: x\r\n".encode()
+    "slow bodies": f"POST {BASE}/convert HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
     + b"Content-Length: 65536\r\n\r\n"
     + b"x" * 60_000,
     "idle": HEADER + b"\r\n",
-    "responses that nobody reads": b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 10,
+    "responses that nobody reads": b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 10,
 }
 
 

@@ -13,9 +13,10 @@ from typing import Any, Final, TypeVar
 from kubernetes.aio.client import Configuration
 
 from conversion_operator.api import names
+from conversion_operator.api.label_syntax import is_subdomain
 from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.api.spec import ConversionJobSpec
-from conversion_operator.cluster.errors import Expired
+from conversion_operator.cluster.errors import Expired, NotFound
 from conversion_operator.cluster.list_queue import ListQueue
 from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
 from conversion_operator.cluster.parsing import parse_conversion, parse_event
@@ -282,7 +283,15 @@ def _try_parse(parse: Callable[[Body], T], body: Body) -> Iterable[T]:
 
 
 def _path(namespace: str, name: str = "", plural: str = names.PLURAL) -> str:
+    """The path of a list, or of an object. Raises NotFound for a name that no object can have.
+
+    Callers of the HTTP API choose names and namespaces. A name such as ``..`` or ``?limit=1`` would
+    ask the API server something else, with the rights of this program.
+    """
     if namespace == ALL_NAMESPACES:
         return f"/apis/{names.API_VERSION}/{plural}"
+    for part in (namespace, name or namespace):
+        if not is_subdomain(part):
+            raise NotFound(part)
     base = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{plural}"
     return f"{base}/{name}" if name else base
