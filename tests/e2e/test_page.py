@@ -42,13 +42,15 @@ async def address(kubectl: Kubectl, tmp_path: Path) -> AsyncIterator[str]:
         *("kubectl", "conversion", "ui", "--no-browser", "-n", NAMESPACE),
         env=plugin.environment(),
         stdout=asyncio.subprocess.PIPE,
+        # A shell starts programs in the background with SIGINT ignored, and this is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     try:
         yield (await asyncio.wait_for(process.stdout.readline(), 60)).decode().strip()
     finally:
         process.send_signal(signal.SIGINT)
-        await process.wait()
+        await asyncio.wait_for(process.wait(), 30)
 
 
 async def test_a_file_is_submitted_and_finishes_on_the_page(
