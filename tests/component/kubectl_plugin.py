@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -107,6 +108,8 @@ class Plugin:
     ) -> Done:
         child, terminal = pty.fork()
         if child == 0:
+            # A shell starts programs in the background with SIGINT ignored, which is inherited.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             environment = self.environment() | {"TERM": "xterm-256color"}
             os.execvpe("kubectl", ["kubectl", "conversion", *arguments], environment)  # noqa: S606
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -127,6 +130,8 @@ class Plugin:
             if interrupt_after and interrupt_after.encode() in screen:
                 os.write(terminal, b"\x03")
                 interrupt_after = ""
+        else:
+            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         os.close(terminal)
         return Done(os.waitstatus_to_exitcode(status), screen.decode("utf-8", "replace"))
