@@ -71,6 +71,7 @@ unit: tools ## test pure functions, pages and manifests
 	@$(PYTEST) tests/unit
 
 component: tools ## test the operator against an API server in the test's process, with faults
+	@hack/browser >/dev/null
 	@$(PYTEST) tests/component $(WAITING)
 
 judge: tools ## run the judged component tests against a real kube-apiserver
@@ -85,6 +86,7 @@ converter: tools ## test the converter's image, with real ffmpeg and libvips
 	@$(PYTEST) tests/converter -m alone
 
 e2e: tools ## test everything on a kind cluster (mynetwork-test, removed afterwards)
+	@hack/browser >/dev/null
 	@$(PYTEST) tests/e2e
 
 bench-engine: tools ## compare the converter with plain commands; write docs/performance.md (long)
