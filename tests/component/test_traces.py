@@ -108,8 +108,9 @@ async def test_one_trace_for_each_conversion_with_its_attempts(
     assert [facts(p)["converter.attempt"] for p in parts] == [1, 1, 2, 2]
     assert [p.status.message for p in parts] == ["", "OutOfMemory", "", ""]
     assert all(span.start_time_unix_nano <= span.end_time_unix_nano for span in collector.spans)
-    (resource,) = collector.resources
-    assert facts(resource)["service.name"] == "my-network-converter-operator"
+    # Spans that end together may be sent in two requests.
+    senders = {facts(resource)["service.name"] for resource in collector.resources}
+    assert senders == {"my-network-converter-operator"}
 
 
 async def test_the_trace_of_the_caller_is_carried_through_and_no_trace_is_sent_twice(
