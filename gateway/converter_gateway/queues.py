@@ -46,7 +46,7 @@ class Queues:
 
 
 def to_queue(body: Body, namespace: str | None) -> ResponseBody:
-    """The response about one queue. Somebody else may have written what is not valid: left out.
+    """The response about one queue. It leaves out parts of the object that are not valid.
 
     ``namespace``: leave out the other ones.
     """

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -135,3 +136,14 @@ class Plugin:
         _, status = os.waitpid(child, 0)
         os.close(terminal)
         return Done(os.waitstatus_to_exitcode(status), screen.decode("utf-8", "replace"))
+
+
+def with_stand_in(folder: Path, config: Path, program: str) -> Plugin:
+    """The plugin with ``program`` as its kubectl. The real one is in its variable REAL_KUBECTL."""
+    built = build(folder / "plugin")
+    stand_in = built / "kubectl"
+    stand_in.write_text(program, encoding="utf-8")
+    stand_in.chmod(0o755)
+    real = shutil.which("kubectl", path=f"{ROOT / '.tools/bin'}:{os.environ['PATH']}")
+    assert real
+    return Plugin(built, config, {"REAL_KUBECTL": real})

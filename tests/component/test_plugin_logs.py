@@ -6,12 +6,11 @@ A program stands for kubectl for `port-forward`: it names the port where the tes
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.component.kubectl_plugin import ROOT, Plugin, build, kubeconfig, server_of
+from tests.component.kubectl_plugin import Plugin, kubeconfig, server_of, with_stand_in
 from tests.component.support import FakeApi
 from tests.component.test_files import (
     MADE,
@@ -46,17 +45,8 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def plugin(api: FakeApi, tmp_path: Path) -> Plugin:
-    folder = build(tmp_path / "plugin")
-    stand_in = folder / "kubectl"
-    stand_in.write_text(STAND_IN, encoding="utf-8")
-    stand_in.chmod(0o755)
     server, token = server_of(api)
-    made = Plugin(folder, kubeconfig(tmp_path / "kubeconfig", server, token))
-    path = f"{ROOT / '.tools/bin'}:{made.environment()['PATH'].split(':', 1)[1]}"
-    real = shutil.which("kubectl", path=path)
-    assert real
-    made.env["REAL_KUBECTL"] = real
-    return made
+    return with_stand_in(tmp_path, kubeconfig(tmp_path / "kubeconfig", server, token), STAND_IN)
 
 
 async def test_the_stored_log_of_each_attempt(api: FakeApi, plugin: Plugin, volume: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.component.kubectl_plugin import ROOT, Plugin, build, kubeconfig, server_of
+from tests.component.kubectl_plugin import Plugin, kubeconfig, server_of, with_stand_in
 from tests.component.support import FakeApi
 
 HOME = "my-network-converter"
@@ -48,17 +47,8 @@ else:
 
 @pytest.fixture
 def plugin(api: FakeApi, tmp_path: Path) -> Plugin:
-    folder = build(tmp_path / "plugin")
-    stand_in = folder / "kubectl"
-    stand_in.write_text(STAND_IN, encoding="utf-8")
-    stand_in.chmod(0o755)
     server, token = server_of(api)
-    made = Plugin(folder, kubeconfig(tmp_path / "kubeconfig", server, token))
-    path = f"{ROOT / '.tools/bin'}:{made.environment()['PATH'].split(':', 1)[1]}"
-    real = shutil.which("kubectl", path=path)
-    assert real
-    made.env["REAL_KUBECTL"] = real
-    return made
+    return with_stand_in(tmp_path, kubeconfig(tmp_path / "kubeconfig", server, token), STAND_IN)
 
 
 def installed(api: FakeApi, **settings: str) -> None:

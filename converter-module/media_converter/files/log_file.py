@@ -56,7 +56,7 @@ class LogFile:
             self._replace()
 
     def flush(self) -> None:
-        """Write what is not in the file yet. Only a log over the limit has such lines."""
+        """Write the lines that are not in the file yet. Only a log over the limit has some."""
         if self._not_written:
             self._replace()
 
