@@ -80,10 +80,15 @@ def test_an_estimated_end_moves_with_the_progress_only() -> None:
     assert first.progress
     assert first.progress.estimated_end_time == at(100)
     # A converter that hangs repeats its progress. That causes no write.
-    assert with_progress(first, Progress(41, 2.5, 90), "", at(300)) == first
-    later = with_progress(first, Progress(42, 2.5, 80), "", at(25.75)).progress
-    assert later
-    assert later.estimated_end_time == at(105)
+    for left in (90, 30, 0):
+        assert with_progress(first, Progress(41, 2.5, left), "", at(300)) == first
+    for latest in (Progress(42, 2.5, 80), Progress(41, 2.4, 80)):
+        later = with_progress(first, latest, "", at(25.25)).progress
+        assert later
+        assert later.estimated_end_time == at(105)
+    slower = with_progress(first, Progress(41, 2.5, 95), "", at(25.75)).progress
+    assert slower
+    assert slower.estimated_end_time == at(121)  # the nearest second
 
 
 @pytest.mark.parametrize("left", [None, MAX_TIMEOUT_SECONDS + 1, 2**63 - 1])
