@@ -82,31 +82,9 @@ class Lab:
 
     def image(self, path: Path | str, *, page: int = 0) -> Bitmap:
         """The stored pixels of an image, by libvips, on a green background."""
-        name = self.inside(path)
-        fields = self.header(path)
-        width = int(fields["width"])
-        height = int(fields.get("page-height", fields["height"]))
-        pages = int(fields.get("n-pages", "1"))
-        load = f"{name}[page={page}]" if pages > 1 else name
-        raw = f"{name}.{page}.raw"
-        steps: list[tuple[str, ...]] = [("vips", "copy", load, "/tmp/p.v")]  # noqa: S108 - the container's own
-        if int(fields["bands"]) in {2, 4} and fields["interpretation"] != "cmyk":
-            steps.append(
-                ("vips", "flatten", "/tmp/p.v", "/tmp/q.v", "--background", "0 255 0")  # noqa: S108
-            )
-            steps.append(("mv", "/tmp/q.v", "/tmp/p.v"))  # noqa: S108
-        steps += [
-            ("vips", "colourspace", "/tmp/p.v", "/tmp/r.v", "srgb"),  # noqa: S108
-            ("vips", "cast", "/tmp/r.v", "/tmp/s.v", "uchar"),  # noqa: S108
-            ("vips", "rawsave", "/tmp/s.v", raw),  # noqa: S108
-        ]
-        for step in steps:
-            self.agent.run(step)
-        place = self.workspace.path(raw.removeprefix("/workspace/"))
-        pixels = place.read_bytes()
-        place.unlink()
-        assert len(pixels) == 3 * width * height, f"{len(pixels)} bytes for {width}x{height}"
-        return Bitmap(width, height, pixels)
+        found = self.agent.pixels(self.inside(path), page)
+        assert len(found.pixels) == 3 * found.width * found.height, f"not RGB: {path}"
+        return found
 
     def header(self, path: Path | str, load: str = "") -> dict[str, str]:
         """Fields of an image's header, by libvips. ``load`` are options of the loader."""
