@@ -1,6 +1,6 @@
 """Makes the inputs: small files of every kind, each made once per session, in media/.
 
-What one command of ffmpeg or vips makes is kept for later sessions, and for other processes.
+What one command makes is kept for later sessions, and for other processes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from tests.converter.pantry import Pantry
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 AAC = ("-c:a", "aac")
+OUT = "{out}"
+"""Stands for the file to make in the arguments of a command."""
 
 
 def video(size: str = "320x180", rate: float = 25, seconds: float = 3) -> tuple[str, ...]:
@@ -80,8 +82,7 @@ class Kitchen:
 
     def ffmpeg(self, name: str, *arguments: str) -> str:
         """Make a file with ffmpeg. The arguments name other inputs as media/…"""
-        command = ("ffmpeg", *FFMPEG, *arguments)
-        return self._make_by(name, command, lambda out: (*command, out))
+        return self.by(name, "ffmpeg", *FFMPEG, *arguments)
 
     def vips(
         self, name: str, operation: str, *arguments: str, save: str = "", limit: float = 120
@@ -95,31 +96,26 @@ class Kitchen:
         if "--" in arguments:
             cut = arguments.index("--")
             head, tail = arguments[:cut], arguments[cut + 1 :]
-        key = ("vips", operation, *head, save, *tail)
-        return self._make_by(
-            name, key, lambda out: ("vips", operation, *head, out + save, *tail), limit
-        )
+        return self.by(name, "vips", operation, *head, OUT + save, *tail, limit=limit)
 
-    def _make_by(
-        self,
-        name: str,
-        key: tuple[str, ...],
-        command: Callable[[str], tuple[str, ...]],
-        limit: float = 120,
-    ) -> str:
-        """Make a file with a command that reads and writes no other files than it names."""
+    def by(self, name: str, *command: str, limit: float = 120) -> str:
+        """Make a file with a command that reads and writes no other files than it names.
+
+        ``OUT`` among its arguments stands for the file. Without it, the file is the last argument.
+        """
+        command = command if any(OUT in word for word in command) else (*command, OUT)
 
         def recipe(out: str) -> None:
             path = self.workspace.path(out.removeprefix("/workspace/"))
-            kept = self.pantry.key(name, key, self.workspace.root) if self.pantry else None
+            kept = self.pantry.key(name, command, self.workspace.root) if self.pantry else None
             if self.pantry and kept and self.pantry.take(kept, path):
                 os.chown(path, UID, UID)
                 return
-            self.run(*command(out), limit=limit)
+            self.run(*(word.replace(OUT, out) for word in command), limit=limit)
             if self.pantry and kept:
                 self.pantry.put(kept, path)
 
-        return self.make(name, recipe, key)
+        return self.make(name, recipe, command)
 
     def write(self, name: str, content: bytes) -> str:
         """Make a file with this content. Another content replaces it."""
