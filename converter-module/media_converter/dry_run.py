@@ -170,7 +170,7 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     group = [d for d in drafts if d.run and films.same_part(d.run.task.options, options)]
     wanted = [films.encoded_as(video, films.options_of(d.run)) for d in group if d.run]
     number = next(index for index, other in enumerate(group) if other is draft)
-    own, batch = wanted[number], memory.made_with(number, video, wanted, run.limits)
+    own, batch = wanted[number], memory.batch_of(number, video, wanted, run.limits)
     sharing = memory.share(video, batch, run.limits)
     planned, duration = draft.planned, draft.planned.duration_seconds
     frames = None

@@ -86,7 +86,7 @@ def output_file(conversion: Conversion, index: int) -> OutputFile | None:
     if conversion.dry_run or status is None or not 0 <= index < len(specs):
         return None
     path = normal_path(specs[index].output_file)
-    if conversion.has_several:
+    if conversion.has_output_list:
         found = (status.outputs or [])[index : index + 1]
         if not found or found[0].state is not OutputState.SUCCEEDED:
             return None

@@ -20,7 +20,7 @@ from media_converter.planning.audio_filters import (
 from media_converter.planning.filters import (
     decoder_options,
     has_10ms_frames,
-    hold_pictures,
+    hold_frames,
     video_filter,
 )
 from media_converter.planning.plan import (
@@ -46,7 +46,7 @@ from media_converter.step import Stdout, Step
 
 MAX_FRAME_RATE: Final = 60
 
-# Containers whose timestamps can be copied unchanged, by ffprobe's names.
+# Containers whose timestamps can be copied unchanged, as ffprobe's format_name.
 _COPYABLE_CONTAINERS: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv")
 _COPYABLE_PROFILES: Final = frozenset({"Constrained Baseline", "Baseline", "Main", "High"})
 _MAX_LEVEL: Final = 52  # level 5.2
@@ -54,16 +54,17 @@ _MAX_SAMPLE_RATE: Final = 48_000
 _MAX_AUDIO_BIT_RATE: Final = 400_000
 
 
-# The packet of a picture may state no duration, or one that is too short.
-_MIN_PICTURE_SECONDS: Final = 0.05
+# A video packet may state no duration, or one that is too short.
+_MIN_FRAME_SECONDS: Final = 0.05
 
 
-# The frame rate of a few packets can seem to be higher than it is, because times are rounded.
-_MAX_ROUNDING: Final = 1.1
+# A measured frame rate up to this factor above that of the header counts as equal: rounded
+# timestamps can make it look higher.
+_MAX_RATE_RATIO: Final = 1.1
 
 
-class Place(NamedTuple):
-    """The number of an output among those that are encoded at the same time, and its encoder."""
+class ParallelOutput(NamedTuple):
+    """One of several outputs of the same ffmpeg run: its number from 0, and its encoder."""
 
     number: int
     encoder: memory.Encoder
@@ -75,15 +76,15 @@ def plan_video(
     limits: Limits,
     background: str,
     evidence: Evidence = NO_EVIDENCE,
-    place: Place | None = None,
+    parallel: ParallelOutput | None = None,
 ) -> ConversionPlan:
     """Plan a conversion to MP4 or WebM. Raises ConversionError if the input cannot be converted.
 
     ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``evidence`` is
-    what the packets of the input have shown, including which streams may be copied. ``place`` is
-    given if other outputs are encoded at the same time.
+    what the packets and earlier attempts of this run have shown. ``parallel`` is given if other
+    outputs are encoded at the same time.
     """
-    number = place.number if place else 0
+    number = parallel.number if parallel else 0
     container = CONTAINERS[options.container]
     copying, position = evidence.copying, evidence.position
     video = choose_video(info)
@@ -92,7 +93,7 @@ def plan_video(
     audio = sound_of(info, video, options)
     fit = fit_video(video.displayed_size, options)
     size = fit.size
-    length = _length(info, video, audio, evidence.rates)
+    duration = _streams_duration(info, video, audio, evidence.rates)
     encodes_video = not (copying.video and can_copy_video(info, video, options, evidence.rates))
     encodes_audio = audio is not None and not (
         copying.audio and can_copy_audio(info, audio, options)
@@ -111,30 +112,30 @@ def plan_video(
     argv += NO_METADATA
     argv += ["-sn", "-dn"]  # no subtitles, no data
     if encodes_video:
-        limit = _frame_rate_limit(video, options, evidence.rates)
+        rate_limit = _frame_rate_limit(video, options, evidence.rates)
         filters = video_filter(
             video,
             fit.scaled,
-            limit,
+            rate_limit,
             background,
             size_varies=evidence.size_varies,
-            cut=size if fit.is_cut else None,
+            crop_to=size if fit.is_cut else None,
         )
-        is_part = position is not None or options.duration is not None
-        # How long the picture that the range starts in stays on the screen.
+        is_trimmed = position is not None or options.duration is not None
+        # How long the first frame stays on the screen after the range starts.
         first_held_seconds = position.seconds_left() if position else 0.0
-        hold = hold_pictures(
+        hold = hold_frames(
             video,
             first_held_seconds,
             evidence.last_held_seconds,
-            is_part=is_part,
-            most=max_frame_rate(options),
+            is_trimmed=is_trimmed,
+            max_rate=max_frame_rate(options),
         )
         argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         _refuse_too_small(size, options.codec)
         settings = (
-            place.encoder
-            if place
+            parallel.encoder
+            if parallel
             else memory.choose_encoder_settings(video, size, limits, options.codec)
         )
         argv += _encoder_options(video, options, size, settings, evidence.rates)
@@ -157,13 +158,13 @@ def plan_video(
             video_codec=options.codec if encodes_video else video.codec,
             audio_codec=_audio_codec(audio, container.audio_codec, encodes_audio),
             size=size,
-            duration=_expected_duration(info, length, options),
+            duration=_expected_duration(info, duration, options),
             video_duration=_expected_duration(info, video.duration, options),
             audio_duration=_expected_duration(info, audio.duration, options) if audio else None,
         ),
         summary=f"{_video_summary(video, size, options.codec if encodes_video else '')}; "
         f"{_audio_summary(audio, container.audio_codec if encodes_audio else '')}",
-        duration=trimmed_duration(length, options.start, options.duration),
+        duration=trimmed_duration(duration, options.start, options.duration),
         video_index=video.stream_index,
         audio_index=audio.stream_index if audio else None,
         copies_video=not encodes_video,
@@ -174,17 +175,17 @@ def plan_video(
 
 
 def _refuse_start_after_end(options: VideoOptions, position: Position | None) -> None:
-    """Raise ConversionError if the start is after the last picture.
+    """Raise ConversionError if the start is after the last frame.
 
     The duration in the header is not used, because it can be wrong.
     """
-    if position is None or position.picture is None:
+    if position is None or position.frame_time is None:
         return
-    end = position.picture + max(position.duration, _MIN_PICTURE_SECONDS)
+    end = position.frame_time + max(position.frame_duration, _MIN_FRAME_SECONDS)
     if options.start >= end:
         raise ConversionError(
             ExitReason.NOTHING_IN_RANGE,
-            f"start is at {options.start:g} s, but the last picture ends at {end:g} s; "
+            f"start is at {options.start:g} s, but the last frame ends at {end:g} s; "
             "choose an earlier start",
         )
 
@@ -215,7 +216,7 @@ def choose_video(info: MediaInfo) -> VideoStream:
     if unread:
         raise ConversionError(
             ExitReason.INPUT_DAMAGED,
-            f"no picture of its {unread[0]} video can be read; upload the file again",
+            f"no frame of the {unread[0]} video stream can be decoded; upload the file again",
         )
     raise ConversionError(
         ExitReason.NO_VIDEO_STREAM, "the file has no video stream; use audio_to_mp3"
@@ -236,7 +237,7 @@ def refuse_too_large(video: VideoStream) -> None:
 
 
 def _refuse_unknown_colours(video: VideoStream) -> None:
-    """Raise ConversionError (UnsupportedFormat) if its colour matrix is in no standard."""
+    """Raise ConversionError (UnsupportedFormat) if the video's colour matrix is in no standard."""
     if video.color_space == "reserved":
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
@@ -245,7 +246,7 @@ def _refuse_unknown_colours(video: VideoStream) -> None:
 
 
 def refuse_if_needs_dolby_vision(video: VideoStream) -> None:
-    """Raise ConversionError with the reason UnsupportedFormat if it needs a Dolby Vision decoder.
+    """Raise ConversionError (UnsupportedFormat) if the video needs a Dolby Vision decoder.
 
     Other decoders show wrong colours if there is no compatible base layer.
     """
@@ -267,8 +268,8 @@ def can_copy_video(
 ) -> bool:
     """Whether the video stream already meets every requirement of the output.
 
-    The bit rate that a header states may be wrong. So the video is copied only if its packets were
-    listed (``rates``).
+    The bit rate in the header may be wrong, so it is measured from the packets. If ``rates`` is
+    None, it was not measured, and the video is not copied.
     """
     if rates is None:
         return False
@@ -292,12 +293,12 @@ def can_copy_video(
 
 
 def _can_copy_codec(video: VideoStream, options: VideoOptions) -> bool:
-    """Whether the codec is the wanted one, and every player of the container has it."""
+    """Whether the codec is the requested one, and every player of the container can decode it."""
     if video.codec == "h264" and not (
         video.profile in _COPYABLE_PROFILES and video.level <= _MAX_LEVEL
     ):
         return False
-    copied = CONTAINERS[options.container].copied_video
+    copied = CONTAINERS[options.container].copyable_video_codecs
     return video.codec in copied and options.video_codec in (None, video.codec)
 
 
@@ -306,7 +307,7 @@ def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -
     return (
         _can_copy_packets(info, options)
         and options.loudness is None
-        and audio.codec in CONTAINERS[options.container].copied_audio
+        and audio.codec in CONTAINERS[options.container].copyable_audio_codecs
         and (audio.codec != "aac" or audio.profile in ("LC", "HE-AAC", "HE-AACv2"))
         and audio.channels <= 2
         and audio.sample_rate <= _MAX_SAMPLE_RATE
@@ -325,10 +326,10 @@ def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
 
 
 def rate_of(video: VideoStream, rates: Rates | None = None) -> float:
-    """Frames per second: the largest of r_frame_rate, avg_frame_rate and that of the packets.
+    """The highest of r_frame_rate, avg_frame_rate and the frame rate measured from the packets.
 
-    Each can be too low: ffprobe sees only the beginning, and a film can become faster.
-    MAX_FRAME_RATE if none is known.
+    ffprobe reads only the start of the file, and the frame rate can rise later. MAX_FRAME_RATE if
+    no frame rate is known.
     """
     known = [rate[0] / rate[1] for rate in (video.r_frame_rate, video.avg_frame_rate) if rate]
     known += [rates.frame_rate] if rates and rates.times else []
@@ -336,14 +337,15 @@ def rate_of(video: VideoStream, rates: Rates | None = None) -> float:
 
 
 def max_frame_rate(options: VideoOptions) -> int:
-    """The most frames per second of an output."""
+    """The highest frame rate of an output."""
     return options.max_frame_rate or MAX_FRAME_RATE
 
 
 def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | None) -> int | None:
-    """The frame rate to limit the output to. None if the video does not exceed it anywhere.
+    """The frame rate to limit the output to. None if no limit is needed.
 
-    If the packets have no times, this is not known. Then only a limit in the options applies.
+    A limit is needed if the frame rate in the header or the timestamps of the packets exceed it.
+    Without timestamps, a limit in the options always applies.
     """
     limit = max_frame_rate(options)
     if rate_of(video) > limit:
@@ -360,37 +362,37 @@ def _encoder_options(
     encoder: memory.Encoder,
     rates: Rates | None,
 ) -> list[str]:
-    # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
-    # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
-    # per second gives it one.
-    most = max_frame_rate(options)
+    # video_filter changes the times of short GIF frames with setpts. After setpts, the last frame
+    # has no duration. A constant rate of 10 frames per second gives it one.
+    max_rate = max_frame_rate(options)
     is_fast = has_10ms_frames(video)
-    argv = ["-fps_mode", "cfr", "-r", f"{min(10, most)}"] if is_fast else ["-fps_mode", "vfr"]
-    if not is_fast and rate_of(video, rates) > _MAX_ROUNDING * rate_of(video):
-        # By default, ffmpeg rounds times to the rate of the header, and so drops pictures.
+    argv = ["-fps_mode", "cfr", "-r", f"{min(10, max_rate)}"] if is_fast else ["-fps_mode", "vfr"]
+    if not is_fast and rate_of(video, rates) > _MAX_RATE_RATIO * rate_of(video):
+        # By default, ffmpeg rounds timestamps to multiples of one frame of the header's rate, and
+        # drops frames that fall on the same timestamp.
         argv += ["-enc_time_base", "filter"]
-    limit = bit_rate_limit(options, size, min(rate_of(video, rates), most))
+    limit = bit_rate_limit(options, size, min(rate_of(video, rates), max_rate))
     codec = CODECS[options.codec]
     return argv + codec.options(options.quality or DEFAULT_QUALITY, encoder, limit)
 
 
 def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
-    """Raise ConversionError if the encoder cannot write pictures of this size."""
-    least = CODECS[codec].min_side
-    if min(size) < least:
+    """Raise ConversionError if the encoder cannot write frames of this size."""
+    min_side = CODECS[codec].min_side
+    if min(size) < min_side:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
-            f"{codec} needs sides of at least {least} pixels, and the output has "
+            f"{codec} needs sides of at least {min_side} pixels, and the output has "
             f"{size[0]}x{size[1]}; choose another videoCodec",
         )
 
 
-def _length(
+def _streams_duration(
     info: MediaInfo, video: VideoStream, audio: AudioStream | None, rates: Rates | None
 ) -> float | None:
     """The duration of the streams that the output gets, in seconds.
 
-    The duration of the file is that of its longest stream, which may be sound that is left out.
+    The duration of the file is that of its longest stream, which may be audio that is left out.
     """
     if audio is not None:
         return info.duration

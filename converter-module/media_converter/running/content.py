@@ -9,7 +9,7 @@ from typing import Final
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
-from media_converter.planning.plan import WHOLE, ConversionPlan, colour_step, level_step
+from media_converter.planning.plan import WHOLE, ConversionPlan, level_step, luma_step
 from media_converter.probing import decoded
 from media_converter.probing.decoded import Level
 from media_converter.probing.media import MediaInfo
@@ -123,7 +123,7 @@ def _detail(
     run: Run, files: Files, index: int, time: float, kept: tuple[float, float] = WHOLE
 ) -> float:
     """The difference between the brightest and the darkest part of a picture, 0 to 255."""
-    pixels = run.run_tool(colour_step(run.limits, index, time, kept), files).stdout
+    pixels = run.run_tool(luma_step(run.limits, index, time, kept), files).stdout
     return float(max(pixels) - min(pixels)) if pixels else -math.inf
 
 

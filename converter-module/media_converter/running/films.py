@@ -16,7 +16,7 @@ from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import ConversionPlan, Evidence, combine
 from media_converter.planning.video import (
-    Place,
+    ParallelOutput,
     choose_video,
     output_size,
     plan_video,
@@ -181,7 +181,7 @@ def _that_fit(films: list[_Film], video: VideoStream) -> list[_Film]:
         return films[:1]
     able = [film for film in films if not film.is_alone]
     wanted = [encoded_as(video, film.options) for film in able]
-    numbers, waiting = memory.together(video, wanted, able[0].run.limits)
+    numbers, waiting = memory.next_batch(video, wanted, able[0].run.limits)
     for each in waiting:
         able[each.number].run.log(
             f"encoding {each.outputs} videos at the same time needs a memory limit of "
@@ -202,8 +202,10 @@ def _plan_together(
     plans = []
     for number, (film, encoder) in enumerate(zip(batch, encoders, strict=True)):
         run = film.run
-        background, place = run.task.background, Place(number, encoder)
-        plans.append(plan_video(info, film.options, run.limits, background, film.evidence, place))
+        background, parallel = run.task.background, ParallelOutput(number, encoder)
+        plans.append(
+            plan_video(info, film.options, run.limits, background, film.evidence, parallel)
+        )
     batch[0].run.log(f"{len(batch)} videos from one decoder")
     return combine(plans)
 

@@ -10,7 +10,7 @@ from media_converter.errors import ConversionError
 from media_converter.files import still, structure
 from media_converter.files.digest import sha256
 from media_converter.options import PreviewOptions
-from media_converter.planning.plan import ConversionPlan, colour_step
+from media_converter.planning.plan import ConversionPlan, luma_step
 from media_converter.planning.preview import Look, Part, Place, most_parts, places, plan_preview
 from media_converter.planning.preview import preview_size as size_of
 from media_converter.planning.thumbnail import is_dark
@@ -103,16 +103,16 @@ def _part(run: Run, info: MediaInfo, video: VideoStream, place: Place, looks: bo
 
 def _is_dark(run: Run, video: VideoStream, time: float) -> bool:
     """Whether the key picture before a time is dark. If there is none, this is not known."""
-    pixels = run.run_tool(colour_step(run.limits, video.stream_index, time)).stdout
+    pixels = run.run_tool(luma_step(run.limits, video.stream_index, time)).stdout
     return bool(pixels) and is_dark(sum(pixels) / len(pixels))
 
 
 def _judge(run: Run, preview: Preview) -> tuple[str, ...]:
     """The warnings about a truncated film. Raises ConversionError if the file shows that it is."""
     ends = [
-        part.position.picture + part.position.duration
+        part.position.frame_time + part.position.frame_duration
         for part in preview.parts
-        if part.position.picture is not None
+        if part.position.frame_time is not None
     ]
     if not ends:
         return ()

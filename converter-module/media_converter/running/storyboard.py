@@ -158,7 +158,11 @@ class _Film:
         for number in self._missing():
             time = board.times[number] / 1000
             position = survey.find_position(run, scan.info, scan.video, time)
-            if last and position.picture is not None and position.picture == last[1].picture:
+            if (
+                last
+                and position.frame_time is not None
+                and position.frame_time == last[1].frame_time
+            ):
                 self._put(number, self._get(last[0]))
                 continue
             step = picture_step(scan, board, position)
@@ -171,8 +175,8 @@ class _Film:
             if times:
                 self._put(number, self._pixels(0))
                 last = number, position
-                end = (position.picture or 0.0) + position.duration
-                if position.picture is None or end > time:
+                end = (position.frame_time or 0.0) + position.frame_duration
+                if position.frame_time is None or end > time:
                     self._own.add(number)
 
     def _decode(

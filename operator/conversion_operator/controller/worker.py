@@ -43,7 +43,7 @@ from conversion_operator.core.plan import (
     Snapshot,
 )
 from conversion_operator.core.reconcile import decide, decide_without_conversion
-from conversion_operator.core.running import find_silent
+from conversion_operator.core.running import child_to_read_events_of
 from conversion_operator.core.unresolved import wants_profile
 from media_converter.contract import Progress
 from media_converter.report_json import PROGRESS_KEY, parse_progress
@@ -294,7 +294,7 @@ class Worker:
             progress=progress,
             logs=logs,
             last_write_age=age,
-            slot_wanted=self._admitter.is_yielding(uid),
+            should_yield_slot=self._admitter.should_yield_slot(uid),
             input_writer=self._input_writer(conversion),
             profile=self._profile(conversion, children),
         )
@@ -344,7 +344,7 @@ class Worker:
         if conversion.finished or awaits_attempt(conversion, children):
             return ""
         mine = children.of_attempt(latest_attempt_number(conversion, children))
-        silent = find_silent(mine, self._cluster.now())
+        silent = child_to_read_events_of(mine, self._cluster.now())
         return await self._cluster.latest_warning(silent.namespace, silent.uid) if silent else ""
 
     async def _execute(

@@ -338,7 +338,7 @@ def _what_to_make(conversion: Conversion, spec: ConversionJobSpec) -> dict[str, 
     of writing a file.
     """
     outputs = spec.all_outputs()
-    if not conversion.has_several and not conversion.dry_run:
+    if not conversion.has_output_list and not conversion.dry_run:
         (output,) = outputs
         return {
             "CONVERSION_TYPE": output.conversion_type,
@@ -351,7 +351,7 @@ def _what_to_make(conversion: Conversion, spec: ConversionJobSpec) -> dict[str, 
         {
             "conversionType": output.conversion_type,
             "outputFile": normal_path(output.output_file),
-            "options": _options(output) if conversion.has_several else _with_size(output),
+            "options": _options(output) if conversion.has_output_list else _with_size(output),
             "optional": bool(output.optional),
         }
         | ({"sha256": sha256} if sha256 else {})

@@ -104,24 +104,24 @@ class Conversion:
     """A ConversionJob.
 
     ``spec`` has the fields of the spec that can be read. It is None if a required one cannot, or if
-    the conversion has ended and no decision needs the spec: see :mod:`core.ended`.
-    ``unsupported`` says what in the spec this release does not know, and ``spec_error`` what is not
-    valid. ``status`` is None while the conversion has not begun. ``status_error`` says why the
-    status cannot be read: the conversion may then have begun or ended. ``cancel``, ``suspend``
-    and ``queue`` are those fields of the spec, even if the rest of it cannot be read. ``version``
-    is the resourceVersion. ``arrival`` is the resourceVersion with which an operator first saw the
-    object, so the lower one was created first.
-    ``orphaning`` is True if it is being deleted with --cascade=orphan.
-    ``pending_reason`` is the reason in a status with the phase Pending. ``labels`` are the names of
-    the labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
+    the conversion has ended and no decision needs the spec: see :mod:`core.ended`. ``unsupported``
+    says what in the spec this release does not know, and ``spec_error`` what is not valid.
+    ``status`` is None until the operator writes the first one. ``status_error`` says why the status
+    cannot be read: the conversion may then have begun or ended. ``cancel``, ``suspend`` and
+    ``queue`` are those fields of the spec, even if the rest of it cannot be read. ``version`` is
+    the resourceVersion. ``arrival`` is the resourceVersion with which an operator first saw the
+    object: of two ConversionJobs, the one with the lower arrival was created first.
+    ``orphans_dependents`` is True if it is being deleted with --cascade=orphan. ``pending_reason``
+    is status.reason if the phase is Pending, otherwise empty. ``labels`` are the names of the
+    labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
     ``output_file`` come from the spec even if it is not valid. A missing one is an empty string,
     also if the spec has several outputs. ``output_types`` are the types of all outputs.
     ``input_path`` is the input from the root of the volume, normalized, so that equal paths match.
     ``output_paths`` are the files that the conversion is to write, normalized, in the order of the
-    spec; :func:`media_converter.options.output_files` says which an output has. A dry run
-    (``dry_run``) writes none. ``ttl`` is spec.ttlSecondsAfterFinished.
-    ``has_notify`` is True if the spec has a callback, even if it cannot be read.
-    ``status_managers`` are the operators that have written the status, as field managers.
+    spec; :func:`media_converter.options.output_files` returns the files of one output. A dry run
+    (``dry_run``) writes none. ``ttl`` is spec.ttlSecondsAfterFinished. ``has_notify`` is True if
+    the spec has a callback, even if it cannot be read. ``status_managers`` are the operators that
+    have written the status, as field managers.
     """
 
     key: Key
@@ -138,7 +138,7 @@ class Conversion:
     suspend: bool = False
     queue: str = names.DEFAULT_QUEUE
     pending_reason: str = ""
-    orphaning: bool = False
+    orphans_dependents: bool = False
     arrival: int = 0
     labels: frozenset[str] = NO_NAMES
     annotations: Mapping[str, str] = field(default_factory=lambda: NO_ANNOTATIONS)
@@ -159,15 +159,15 @@ class Conversion:
         return self.status is not None and self.status.phase.terminal
 
     @property
-    def has_several(self) -> bool:
-        """True for the forms with a list of outputs, also if the list has one item."""
+    def has_output_list(self) -> bool:
+        """True if the spec has a list of outputs or a profile, even with one output."""
         if self.spec is None:
             return bool(self.output_types) and not self.conversion_type
         return self.spec.conversion_type is None
 
     @property
-    def awaits_profile(self) -> bool:
-        """True if the spec names a profile, and the status does not have what it says.
+    def has_unresolved_profile(self) -> bool:
+        """True if the spec names a profile, until status.resolved is stored.
 
         :func:`conversion_operator.api.profiles.effective_spec` adds the outputs of the profile to
         the spec when the object is parsed.
@@ -177,11 +177,10 @@ class Conversion:
 
     @property
     def cancel_requested(self) -> bool:
-        """True if the conversion must stop. The pod may still be running.
+        """True if spec.cancel is set, or the ConversionJob is being deleted. The pod may still run.
 
-        Either spec.cancel is set, or the ConversionJob is being deleted. It then still exists
-        because of somebody else's finalizer or a foreground deletion. With --cascade=orphan, its
-        Job runs on.
+        A ConversionJob that is being deleted exists because of somebody else's finalizer or a
+        foreground deletion. With --cascade=orphan, its Job continues, and this is False.
         """
         return (
             self.deleting_with_jobs
@@ -192,7 +191,7 @@ class Conversion:
     @property
     def deleting_with_jobs(self) -> bool:
         """True if the ConversionJob is being deleted, and its Jobs are to be deleted with it."""
-        return self.deleting and not self.orphaning
+        return self.deleting and not self.orphans_dependents
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +254,9 @@ class Suspension:
     """What a Job says about being suspended.
 
     ``active`` is spec.suspend. ``from_start`` is True if it was suspended when it was created, and
-    nobody has changed its spec since: it never had a pod. ``observed_at`` is since when the
-    condition Suspended is True: the Job controller creates no pod. ``resumed_at`` is since when it
-    is False. ``manager`` is the field manager that set spec.suspend last, "" if it is not known or
+    nobody has changed its spec since: it never had a pod. ``observed_at`` is when the condition
+    Suspended became True: the Job controller creates no pod. ``resumed_at`` is when it became
+    False. ``manager`` is the field manager that set spec.suspend last, "" if it is not known or
     is the operator. ``no_pod_left`` is True if a list of pods has shown, after ``observed_at``,
     that no pod of the Job may run.
     """
@@ -280,7 +279,7 @@ class Job(Child):
     none. ``image`` is the image that the operator set, also if an admission policy replaced it.
     ``pod_settings`` is the fingerprint of the pod settings that the operator gave it.
     ``has_no_pod`` is True if the Job controller has seen the Job, and no pod of it exists: as a
-    rule, the API server has refused the pod.
+    rule, the API server has rejected the pod.
     """
 
     finished: str | None
@@ -303,12 +302,13 @@ class Job(Child):
 
     @property
     def was_suspended(self) -> bool:
-        """True if it is suspended, or has been. Whoever resumes it means this Job."""
+        """True if it is suspended, or has been. It is resumed by its name, so it is not
+        replaced."""
         suspension = self.suspension
         return suspension.active or bool(suspension.observed_at or suspension.resumed_at)
 
     def started_waiting(self, now: datetime) -> datetime:
-        """Since when its pod should exist. It begins again each time that the Job is resumed."""
+        """The time from which a pod of the Job is expected. It restarts when the Job is resumed."""
         suspension = self.suspension
         if suspension.active or suspension.observed_at:
             return now  # suspended, or the Job controller has not seen yet that it is resumed
@@ -316,7 +316,7 @@ class Job(Child):
 
     @property
     def holds_no_slot(self) -> bool:
-        """True while it is suspended, and no pod of it can exist that is not known."""
+        """True while it is suspended, and cannot have a pod that the operator has not seen."""
         suspension = self.suspension
         return self.suspended and (suspension.from_start or suspension.no_pod_left)
 
@@ -381,10 +381,11 @@ class Pod(Child):
         return not self.deleted and self.phase not in ("Succeeded", "Failed")
 
     @property
-    def collected(self) -> bool:
-        """True if the garbage collector deletes it, once its Job does not exist.
+    def is_garbage_collected(self) -> bool:
+        """True if the garbage collector will delete this ended pod after its Job.
 
-        ``--cascade=orphan`` removes its owner, and then nobody else deletes it.
+        If the Job was deleted with ``--cascade=orphan``, the pod has no owner reference, and the
+        operator must delete it.
         """
         return not self.live and self.controller is not None
 
@@ -406,7 +407,7 @@ class Pod(Child):
 class Children:
     """The Jobs and pods that belong to one conversion.
 
-    The pods of an attempt are in order: the first is the one whose result counts.
+    The pods are sorted by attempt. A duplicate comes after the pod whose result counts.
     """
 
     jobs: tuple[Job, ...] = ()
@@ -420,8 +421,9 @@ class Children:
     def may_run(self, job: Job) -> bool:
         """True while this Job may start or run a pod.
 
-        A Job that is being deleted starts no pod. Somebody else's finalizer may keep it for long
-        after its pod is over. If no pod of it is known, one may have been created a moment ago.
+        A Job that is being deleted starts no pod. Somebody else's finalizer may keep it for a long
+        time after its pod has ended. If no pod of it is known, one may have been created a moment
+        ago.
         """
         pods = [pod for pod in self.pods if pod.job_name == job.name]
         over = bool(pods) and not any(pod.live for pod in pods)
@@ -445,7 +447,7 @@ class Children:
         return tuple(job for job in self.jobs if job.attempt != current or job.duplicate)
 
     @property
-    def orphan_pods(self) -> tuple[Pod, ...]:
+    def pods_without_job(self) -> tuple[Pod, ...]:
         """The pods whose Job does not exist."""
         existing = {job.name for job in self.jobs if not job.deleted}
         return tuple(pod for pod in self.pods if pod.job_name not in existing)
@@ -457,7 +459,7 @@ def stop_verb(conversion: Conversion) -> str:
 
 
 def queue_of(children: Children) -> str:
-    """The queue in which these Jobs and pods take their slot. "" if they do not say.
+    """The name of the ConversionQueue in which these Jobs and pods take their slot. "" if unknown.
 
     The newest live one decides: spec.queue may have changed between two attempts.
     """

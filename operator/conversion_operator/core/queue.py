@@ -65,7 +65,7 @@ class Queue:
         return len(self._marked)
 
     def update(self, now: datetime, most: int | None = None) -> bool:
-        """Look at the marked conversions, or at so many of them. True if a pass is needed."""
+        """Look at the marked conversions, or at most ``most`` of them. True if a pass is needed."""
         changed = False
         for _ in range(len(self._marked) if most is None else min(most, len(self._marked))):
             uid, _ = self._marked.popitem(last=False)
@@ -101,7 +101,8 @@ class Queue:
             if conversion is not None and conversion.finished:
                 changed |= queue.observe_end(conversion.output_paths)
             if uid in self._unanswered:
-                # Whoever asked got no answer, so the next pass tells about it, also if it is equal.
+                # Somebody asked while the conversion was marked, and got None. So the next pass
+                # reports it, even if nothing has changed.
                 changed |= queue.tell(uid)
         self._unanswered.discard(uid)
         return changed
@@ -122,10 +123,11 @@ class Queue:
         return queue.observe_pods(created, ended)
 
     def position(self, key: Key) -> int | None:
-        """The place among all of the ConversionQueue that wait in the namespace, from 1.
+        """The place among the waiting conversions of the same ConversionQueue and namespace, from
+        1.
 
-        None if it does not wait or backs off, or if it has changed since the last pass. A later
-        pass then tells about it again.
+        None if the conversion is not in the queue, is in back-off, or has changed since the last
+        pass. A later pass then reports it again.
         """
         queue = self._unmarked(key)
         return queue.position(key.uid) if queue else None

@@ -68,9 +68,8 @@ def until_sweep_deleted(
 ) -> timedelta:
     """How long until the Job of a sweep is deleted. Zero or negative: delete it now.
 
-    A sweep that does not finish within the start timeout is deleted, which releases its slot. One
-    that is suspended holds no slot, and may wait. Another one may start until SWEEP_WITHIN after
-    the end of the conversion.
+    A sweep that does not finish within the start timeout is deleted, which releases its slot. A
+    suspended sweep holds no slot, and is kept until SWEEP_WITHIN after the end of the conversion.
     ``time_since_end`` is the time since the conversion ended.
     """
     if job.live and not job.suspended:

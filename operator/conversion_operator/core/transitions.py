@@ -35,14 +35,15 @@ from media_converter.contract import Output, Report
 from media_converter.contract import Progress as ReportedProgress
 
 STATUS_MAX_BYTES: Final = 12288
-"""Without status.resolved."""
+"""The largest status, not counting status.resolved."""
 
-_STATUS_MAX_BYTES_OF_ONE: Final = 8192
-"""Of the form with one output."""
+_SINGLE_OUTPUT_STATUS_MAX_BYTES: Final = 8192
+"""The same if the spec has no list of outputs."""
 
 _TEXT_STEP: Final = 16
-_KUBELET_ERROR_MILLISECONDS: Final = 2000
-"""Both times are cut to whole seconds, and the program starts after the container."""
+_RUN_TIME_TOLERANCE_MILLISECONDS: Final = 2000
+"""How far the reported run time may differ from that of the kubelet. The kubelet rounds the start
+and the end down to whole seconds, and the converter starts after its container."""
 _CONDITION_MESSAGE_MAX_BYTES: Final = 256
 _ATTEMPT_MESSAGE_MAX_BYTES: Final = 256
 _CONDITIONS: Final = frozenset(
@@ -73,11 +74,11 @@ class Transition:
     def to(cls, snapshot: Snapshot, phase: Phase, reason: str, message: str) -> Self:
         """Enter a phase, or stay in it with another reason.
 
-        The attempts, their counters, the results of several outputs, the log, the callback and
-        unknown fields are kept. Queued and
-        Starting drop the pod, the node and the start time of the previous attempt; ``with_pod`` can
-        set pod and node again. A terminal phase gets the current time as its completion time;
-        ``with_result`` replaces it with the end of the container if that is known.
+        The attempts, their counters, the results of a list of outputs, the log, the callback and
+        unknown fields are kept. Queued and Starting drop the pod, the node and the start time of
+        the previous attempt; ``with_pod`` can set pod and node again. A terminal phase gets the
+        current time as its completion time; ``with_result`` replaces it with the end of the
+        container if that is known.
         """
         old = snapshot.status
         keeps_pod = phase not in (Phase.QUEUED, Phase.STARTING)
@@ -112,7 +113,7 @@ class Transition:
         return cls.to(snapshot, phase, reason, message)
 
     def with_queue_position(self, position: int | None) -> Self:
-        """Set the queue position. None if a conversion waits for something other than a slot."""
+        """Set the queue position. None if the conversion is not in the queue, or is in back-off."""
         return self._set(queue_position=position)
 
     def with_attempt(self, attempt_children: Children) -> Self:
@@ -191,9 +192,9 @@ class Transition:
     def with_result(self, end: Ended) -> Self:
         """Record the result of the last attempt: its pod, the end of its log, and its reason.
 
-        Also record what has become of several outputs. In a terminal phase, also set the start
-        time, the completion time and the duration. For Succeeded, also set the facts about the
-        output, or the plan of a dry run.
+        Also record the state of each output in a list of outputs. In a terminal phase, also set the
+        start time, the completion time and the duration. For Succeeded, also set the facts about
+        the output, or the plan of a dry run.
         """
         report = end.report or Report(final=False)
         transition = self.with_pod(end.pod)
@@ -260,9 +261,9 @@ def with_progress(
 
 
 def _end_time(left: int | None, now: datetime) -> datetime | None:
-    """The time in ``left`` seconds. None for more than any attempt may run.
+    """``now`` plus ``left`` seconds. None if ``left`` is longer than any attempt may run.
 
-    Any program in the pod may write a report.
+    Any program in the pod can write the report, so the value may be wrong.
     """
     if left is None or left > MAX_TIMEOUT_SECONDS:
         return None
@@ -280,19 +281,18 @@ def with_pending_callback_if_ended(status: ConversionJobStatus, url: str) -> Con
     return status.model_copy(update={"notify": pending})
 
 
-def shorten_log(status: ConversionJobStatus) -> ConversionJobStatus:
+def limit_status_size(status: ConversionJobStatus) -> ConversionJobStatus:
     """A copy of the status that is cut until kubectl prints at most STATUS_MAX_BYTES.
 
-    It cuts the log first, then the messages and warnings of several outputs, then the message. It
-    never cuts facts.
-    What a profile said is not counted, and never cut.
+    It cuts the log first, then the messages and warnings of a list of outputs, then the message. It
+    never cuts facts. status.resolved is not counted and never cut.
 
     kubectl prints <, > and & as six bytes each, so counting characters is not enough. If there is
     a callback, bytes are reserved for status.notify to grow: later writes change only notify and
     cannot shorten the log again.
     """
     has_list = status.outputs is not None or status.plan is not None
-    longest = STATUS_MAX_BYTES if has_list else _STATUS_MAX_BYTES_OF_ONE
+    longest = STATUS_MAX_BYTES if has_list else _SINGLE_OUTPUT_STATUS_MAX_BYTES
     while (excess := _printed_size(status) - longest) > 0 and status.logs:
         keep = len(status.logs.encode()) - max(1, excess // 6)
         status = status.model_copy(update={"logs": tail(status.logs, max(0, keep)) or None})
@@ -308,13 +308,13 @@ def shorten_log(status: ConversionJobStatus) -> ConversionJobStatus:
 
 
 def _milliseconds(ran: int, report: Report | None) -> int:
-    """How long a container ran that ran for ``ran`` seconds by the times of the kubelet.
+    """The run time of the container in milliseconds.
 
-    These are whole seconds. The converter measures itself, but any program may write a report, so
-    a value that cannot be true is not used.
+    The times of the kubelet (``ran``) are whole seconds. The report of the converter is more exact,
+    but any program in the pod can write it. So it is used only if it agrees with the kubelet.
     """
     reported = report.run_milliseconds if report and report.final else None
-    if reported is None or abs(reported - 1000 * ran) > _KUBELET_ERROR_MILLISECONDS:
+    if reported is None or abs(reported - 1000 * ran) > _RUN_TIME_TOLERANCE_MILLISECONDS:
         return 1000 * ran
     return reported
 

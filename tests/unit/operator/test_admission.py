@@ -266,7 +266,7 @@ def test_an_attempt_whose_spec_cannot_be_read_keeps_its_paths_busy() -> None:
 
 def test_what_is_deleted_with_orphan_propagation_does_not_queue() -> None:
     (subject,) = many(1)
-    assert queue_of([replace(subject, deleting=True, orphaning=True)]).order == ()
+    assert queue_of([replace(subject, deleting=True, orphans_dependents=True)]).order == ()
 
 
 def test_paused() -> None:

@@ -74,7 +74,7 @@ def test_before_the_end_everything_is_kept() -> None:
         replace(done(), generation=2),
         replace(done(), unsupported="spec.new"),
         replace(done(), deleting=True),
-        replace(done(), deleting=True, orphaning=True),
+        replace(done(), deleting=True, orphans_dependents=True),
         replace(done(), cancel=True),
         replace(killed(), labels=frozenset(POLICY.restore_labels)),
         killed(),

@@ -84,8 +84,8 @@ def test_what_is_left_after_the_end_is_deleted_first() -> None:
     )
     assert not is_under_way(ended, gone)
     assert not is_under_way(None, gone)
-    orphaning = replace(ended, deleting=True, orphaning=True)
-    assert not is_under_way(orphaning, left)
+    orphans_dependents = replace(ended, deleting=True, orphans_dependents=True)
+    assert not is_under_way(orphans_dependents, left)
 
 
 def test_an_attempt_whose_status_cannot_be_read_keeps_nothing_once_it_is_over() -> None:

@@ -16,7 +16,7 @@ from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.transitions import (
     STATUS_MAX_BYTES,
     Transition,
-    shorten_log,
+    limit_status_size,
     with_progress,
 )
 from conversion_operator.core.verdict import Ended, Outcome
@@ -224,8 +224,8 @@ def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -
     subject = step(conversion(), children(job(), running()))[1]
     report = Report(final=True, logs=logs + filler * 4000, message=message + filler * 2000)
     end = Ended(Outcome.NOT_RETRYABLE, "InputDamaged", report.message, None, report, T0, at(10))
-    stored = shorten_log(Transition(at(10), status(subject)).with_result(end).status)
-    stored = shorten_log(
+    stored = limit_status_size(Transition(at(10), status(subject)).with_result(end).status)
+    stored = limit_status_size(
         with_progress(stored, Progress(3, 1.0, 604800), logs + filler * 4000, at(9))
     )
     printed = json.dumps(stored.to_json(), ensure_ascii=False)
