@@ -6,6 +6,7 @@ files that it reads.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -38,8 +39,10 @@ class Pantry:
         self.folder.mkdir(parents=True, exist_ok=True)
         os.utime(self.folder)
         for other in folder.iterdir():
-            if other.stat().st_mtime < time.time() - KEPT_SECONDS:
-                shutil.rmtree(other, ignore_errors=True)
+            # Another process may remove it at the same time.
+            with contextlib.suppress(FileNotFoundError):
+                if other.stat().st_mtime < time.time() - KEPT_SECONDS:
+                    shutil.rmtree(other, ignore_errors=True)
 
     def key(self, name: str, command: Sequence[str], volume: Path) -> str | None:
         """The hash of a recipe. None if what it reads cannot be told from its arguments."""

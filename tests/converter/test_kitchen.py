@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,13 @@ def test_a_later_session_takes_what_an_earlier_one_has_made(tmp_path: Path) -> N
         kitchen, made = session(number, image)
         cook(kitchen, source)
         assert len(made) == 2
+
+
+def test_what_a_forgotten_image_has_made_is_removed(tmp_path: Path) -> None:
+    old, used = (Pantry(tmp_path, image).folder for image in ("old", "used"))
+    for folder in (old, used):
+        (folder / "file").write_text("x")
+    os.utime(old, (0, 0))
+    Pantry(tmp_path, "new")
+    assert not old.exists()
+    assert (used / "file").exists()
