@@ -16,6 +16,8 @@ from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.transitions import (
     STATUS_MAX_BYTES,
     Transition,
+    _most_printed,
+    _printed_size,
     limit_status_size,
     with_progress,
 )
@@ -237,3 +239,4 @@ def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -
     escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
     assert len(escaped.encode()) <= STATUS_MAX_BYTES
     assert len((stored.logs or "").encode()) <= 2048
+    assert _printed_size(stored) <= _most_printed(stored)
