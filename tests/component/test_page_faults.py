@@ -266,7 +266,7 @@ async def test_another_conversion_is_shown_from_its_beginning(
         detail = page.locator("#detail")
         await row(page, "one").click()
         await expect(detail.get_by_role("heading", level=2)).to_have_text("one")
-        assert await detail.evaluate("e => ((e.scrollTop = 500), e.scrollTop)") == 500
+        assert await detail.evaluate("e => ((e.scrollTop = 500), e.scrollTop)") > 100
         await row(page, "two").click()
         await expect(detail.get_by_role("heading", level=2)).to_have_text("two")
         assert await detail.evaluate("element => element.scrollTop") == 0
