@@ -123,19 +123,24 @@ class Browser:
             found = _summary(store, record, found)
             if not record.finished:
                 found |= store.estimate(record.name, record.uid).fields
+            return found | details_of(conversion, store.reason(record) or "")
         return found | details_of(conversion)
 
 
-def details_of(conversion: Conversion) -> ResponseBody:
-    """What a list does not have of a conversion. Fields without a value are left out."""
+def details_of(conversion: Conversion, newer: str = "") -> ResponseBody:
+    """What a list does not have of a conversion. Fields without a value are left out.
+
+    ``newer`` is the reason of one that waits, which may be newer than that in its status.
+    """
     status, spec = conversion.status, conversion.spec
-    reason = status.reason if status else conversion.pending_reason or "Pending"
+    stored = status.reason if status else conversion.pending_reason or "Pending"
+    reason = newer or stored
     progress = status.progress if status else None
     values: ResponseBody = {
         "queue": conversion.queue,
         "priority": spec.priority if spec else None,
         "reason": reason,
-        "message": status.message if status else None,
+        "message": status.message if status and reason == stored else None,
         "speed": progress.speed if progress else None,
         "caller": conversion.annotations.get(names.CALLER_ANNOTATION),
         "cancelling": (conversion.cancel_requested and not conversion.finished) or None,
@@ -226,7 +231,8 @@ def _cut(found: list[Record], query: Query, counts: dict[str, int]) -> _Page:
 def _response(store: Store, record: Record, now: datetime) -> bytes:
     waits = record.phase is Phase.QUEUED
     position = store.position(record.name) if waits else None
-    return record.response(position, now, store.estimate(record.name, record.uid))
+    estimate = store.estimate(record.name, record.uid)
+    return record.response(position, now, estimate, store.reason(record))
 
 
 def _summary(store: Store, record: Record, response: ResponseBody) -> ResponseBody:

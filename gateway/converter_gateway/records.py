@@ -134,13 +134,22 @@ class Record:
         position: int | None = None,
         now: datetime | None = None,
         estimate: Estimate | None = None,
+        reason: str | None = None,
     ) -> bytes:
         """The JSON of the response, as of :func:`~converter_gateway.translate.to_response`.
 
-        With an ``estimate``, it also has the fields of that, unless the conversion has ended.
+        With an ``estimate``, it also has the fields of that, unless the conversion has ended. A
+        ``reason`` replaces the stored one of a conversion that waits. None: the stored one.
         """
         json = self.data if self.data.startswith(b"{") else zlib.decompress(self.data)
         extra = b""
+        if reason is not None and self.place and reason != self.place.reason:
+            # In a text of the response, a quotation mark is escaped: so nothing else is the same.
+            stored, now_true = (b'"reason":"%b"' % r.encode() for r in (self.place.reason, reason))
+            if stored in json:
+                json = json.replace(stored, now_true, 1)
+            else:  # the operator has not written its status yet
+                extra = b"," + now_true
         if position is not None:
             extra += b',"queue_position":%d' % position
         if now is not None and not self.finished:

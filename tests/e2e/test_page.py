@@ -16,6 +16,12 @@ from tests.component.kubectl_plugin import Plugin, build
 from tests.e2e.support.commands import Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions
 
+# The width of the film, when some of it was played.
+PLAYED = """video => new Promise((done) => {
+  const look = () => video.currentTime > 0.2 && done(video.videoWidth);
+  video.addEventListener("timeupdate", look);
+  look();
+})"""
 ACCOUNT = f"""
 apiVersion: v1
 kind: ServiceAccount
@@ -101,6 +107,5 @@ async def test_from_submit_to_the_picture_the_film_and_their_files(
         await detail.get_by_role("button", name="Play").click()
         player = detail.locator("video.preview")
         await expect(player).to_be_focused()
-        await page.wait_for_function("document.querySelector('video.preview').currentTime > 0.2")
-        assert await player.evaluate("video => video.videoWidth") > 0
+        assert await player.evaluate(PLAYED) > 0
         assert await _download(page) == (volume / film).read_bytes()

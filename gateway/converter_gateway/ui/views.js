@@ -86,7 +86,8 @@ export class Detail {
   }
 
   show(job) {
-    if (this.shown !== job.job_id) this.close();
+    const another = this.shown !== job.job_id;
+    if (another) this.close();
     this.shown = job.job_id;
     this.job = job;
     if (!this.log) {
@@ -96,6 +97,7 @@ export class Detail {
     const focused = document.activeElement?.closest?.("#detail [id]")?.id;
     this.element.firstChild.replaceWith(this.head(job));
     this.fill(this.element.lastChild, job);
+    if (another) this.element.scrollTop = 0; // what it is, and why, is at the top
     const there = focused && document.getElementById(focused);
     if (there && there !== document.activeElement) there.focus({ preventScroll: true });
   }
@@ -259,7 +261,9 @@ export class Detail {
 
   /** The player takes the place of the button, and its focus. */
   async play(job, output, index) {
+    if (this.loading(index)) return;
     this.told(index, "");
+    this.load(index, true);
     try {
       const src = await this.fetch(job, index);
       if (this.shown !== job.job_id || this.previews.has(index)) return;
@@ -269,7 +273,19 @@ export class Detail {
       this.show(this.job);
     } catch (error) {
       this.noFile(job, index, "", error);
+      this.load(index, false);
     }
+  }
+
+  loading(index) {
+    return document.getElementById(`play-${index}`)?.getAttribute("aria-busy") === "true";
+  }
+
+  /** The file may be large, so the button says that it loads. Disabled, it would lose the focus. */
+  load(index, begins) {
+    const button = document.getElementById(`play-${index}`);
+    button?.setAttribute("aria-busy", String(begins));
+    if (button) button.textContent = begins ? "Loading…" : "Play";
   }
 
   async save(job, index, download, more = "") {

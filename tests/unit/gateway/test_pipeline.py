@@ -568,8 +568,8 @@ async def test_the_store_knows_the_owner_of_every_output() -> None:
         store = Store()
         store.replace(ObjectList((record_of(conversion),), "9"))
         for path in owner.outputs:
-            assert store.writers(path) == {conversion.key.name}
+            assert store.contents.writers(path) == {conversion.key.name}
         assert len(owner.outputs) == 2
-        assert store.claimants(owner.claim) == {conversion.key.name}
+        assert store.contents.claimants(owner.claim) == {conversion.key.name}
         store.replace(ObjectList((), "10"))
-        assert not any(map(store.writers, owner.outputs))
+        assert not any(map(store.contents.writers, owner.outputs))
