@@ -12,7 +12,7 @@ _SYNCED_BYTES_PER_SECOND: Final = 150_000_000
 """To hash an output and to write it to the disk."""
 
 
-_LEAST_READ: Final = 0.05
+LEAST_READ: Final = 0.05
 """An encoder has a queue that counts if it has taken this share of the input before it writes."""
 
 
@@ -55,7 +55,7 @@ class Forecast:
         elapsed, written = now - first.now, done - first.done
         if elapsed < _LEAST_SECONDS or written <= 0:
             return None
-        if first.read < _LEAST_READ or read < first.read:
+        if first.read < LEAST_READ or read < first.read:
             return max(0.0, total - done) * elapsed / written
         reading = (first.now - self._began) / first.read
         writing = max(0.0, elapsed - reading * (read - first.read)) / written

@@ -8,7 +8,7 @@ from typing import Final
 
 from media_converter.contract import ExitReason, Progress
 from media_converter.errors import ConversionError
-from media_converter.running.forecast import Forecast, checks
+from media_converter.running.forecast import LEAST_READ, Forecast, checks
 
 # The fewest plausible bytes per second of media. A file of unknown duration may be a video that
 # hardly moves.
@@ -108,8 +108,10 @@ class Meter:
 
     def _left(self, done: float, duration: float, speed: float | None) -> int | None:
         """How many seconds the run still takes. None if that is not known."""
-        left = self._forecast.left(done, duration, self._now(), self._read())
-        if left is None and speed:
+        read = self._read()
+        left = self._forecast.left(done, duration, self._now(), read)
+        # ffmpeg's own speed is much too low while an encoder has only begun to write.
+        if left is None and speed and read < LEAST_READ:
             left = max(0.0, duration - done) / speed
         if left is None:
             return None

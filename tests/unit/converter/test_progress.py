@@ -118,6 +118,8 @@ def test_the_time_before_the_first_output_does_not_count() -> None:
 def test_without_a_measured_speed_that_of_ffmpeg_counts() -> None:
     assert etas([(1.0, 2.0)]) == [round(99 / 2 + 0.4)]
     assert etas([(1.0, None)]) == [None]
+    # Of an encoder that has read much and written little, it says nothing.
+    assert etas([(1.0, 0.01)], read=lambda: 0.3) == [None]
 
 
 def test_the_mean_counts_and_not_the_scene_of_the_moment() -> None:
