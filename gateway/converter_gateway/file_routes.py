@@ -37,6 +37,8 @@ _CHANGED: Final = (
     "the file server may not read it (file_not_readable)."
 )
 
+_PART: Final = "The part that the header Range names."
+
 Attempt = Annotated[
     int | None,
     Query(ge=1, le=999_999, description="The number of the attempt. Default: the last one."),
@@ -58,7 +60,13 @@ def file_router(context: RouteContext) -> APIRouter:
     router = APIRouter(prefix="/api/v1/converter", tags=["files"])
     _add_logs(router, context)
     _add_outputs(router, context)
+    _add_vtt(router, context)
     return router
+
+
+def _part(wanted: str) -> str:
+    """The header Range if it is one that the file server knows. Others are ignored."""
+    return wanted if is_range(wanted) else ""
 
 
 async def _read(context: RouteContext, request: Request, job_id: str) -> Conversion:
@@ -86,11 +94,20 @@ def _add_logs(router: APIRouter, context: RouteContext) -> None:
         response_class=Response,
         responses={
             200: {"content": {"text/plain": text}, "headers": source},
+            206: {"content": {"text/plain": text}, "description": _PART},
             **one_error(404, _NOT_THERE.format(what="log of the attempt")),
+            416: {"description": "The log has no such part."},
         },
     )
-    async def logs(request: Request, job_id: JobId, attempt: Attempt = None) -> Response:
-        """Also while the conversion runs, and after its pod was deleted."""
+    async def logs(
+        request: Request, job_id: JobId, attempt: Attempt = None, byte_range: Range = ""
+    ) -> Response:
+        """Also while the conversion runs, and after its pod was deleted.
+
+        A log grows at its end, so a reader can ask for what is new with `Range`. A log of more than
+        1 MiB is replaced by a shorter one. So ask for some bytes that you have, too, and read the
+        whole log again if they have changed.
+        """
         conversion = await _read(context, request, job_id)
         last = files.last_attempt(conversion)
         number = attempt or last
@@ -98,7 +115,9 @@ def _add_logs(router: APIRouter, context: RouteContext) -> None:
         file = None
         # The converter may have had another user when it wrote the log.
         with suppress(Unreadable):
-            file = await context.files.open(conversion.key.namespace, path) if path else None
+            if path:
+                part = _part(byte_range)
+                file = await context.files.open(conversion.key.namespace, path, part)
         headers = {**SAFE, "Content-Type": _TEXT}
         if file is not None:
             stall = context.settings.gateway_stall_seconds
@@ -119,7 +138,7 @@ def _add_outputs(router: APIRouter, context: RouteContext) -> None:
         response_class=Response,
         responses={
             200: content,
-            206: content | {"description": "The part that the header Range names."},
+            206: content | {"description": _PART},
             **one_error(404, _NOT_THERE.format(what="such output, or its file")),
             **one_error(409, _CHANGED),
             416: {"description": "The file has no such part."},
@@ -135,7 +154,7 @@ def _add_outputs(router: APIRouter, context: RouteContext) -> None:
             raise ApiError(
                 404, f"the conversion has not made an output {index}", reason=OUTPUT_MISSING
             )
-        wanted = byte_range if is_range(byte_range) else ""
+        wanted = _part(byte_range)
         if request.headers.get("if-range", output.etag) != output.etag:
             wanted = ""
         file = await context.files.open(conversion.key.namespace, output.path, wanted)
@@ -159,4 +178,38 @@ def _add_outputs(router: APIRouter, context: RouteContext) -> None:
             "Content-Disposition": output.disposition,
             "ETag": output.etag,
         }
+        return Download(file, headers, context.settings.gateway_stall_seconds)
+
+
+def _add_vtt(router: APIRouter, context: RouteContext) -> None:
+    text: dict[str, Any] = {"schema": {"type": "string"}}
+
+    @router.get(
+        "/outputs/{job_id}/{index}/vtt",
+        summary="Get the WebVTT file of a storyboard",
+        response_class=Response,
+        responses={
+            200: {"content": {"text/vtt": text}},
+            206: {"content": {"text/vtt": text}, "description": _PART},
+            **one_error(404, _NOT_THERE.format(what="such storyboard, or its WebVTT file")),
+            **one_error(409, _CHANGED),
+            416: {"description": "The file has no such part."},
+        },
+    )
+    async def vtt(
+        request: Request, job_id: JobId, index: Index, byte_range: Range = ""
+    ) -> Response:
+        """The file beside the image. It has no ETag, because the status has no SHA-256 of it."""
+        conversion = await _read(context, request, job_id)
+        path, file = files.vtt_path(conversion, index), None
+        if path:
+            # Without an ETag, nobody can say that a part belongs to what they have.
+            wanted = "" if "if-range" in request.headers else _part(byte_range)
+            file = await context.files.open(conversion.key.namespace, path, wanted)
+        if path is None or file is None:
+            raise ApiError(
+                404, f"there is no WebVTT file of an output {index}", reason=OUTPUT_MISSING
+            )
+        name = files.disposition(path, files.VTT)
+        headers = {**SAFE, "Content-Type": files.VTT, "Content-Disposition": name}
         return Download(file, headers, context.settings.gateway_stall_seconds)

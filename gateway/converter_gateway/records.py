@@ -68,13 +68,15 @@ class ContentPart:
 class Facets:
     """What lists sort and filter a record by.
 
-    ``order`` sorts the newest first: minus the Unix time of the creation, and the name. ``kinds``
-    are the types of its outputs. ``text`` has what a search looks at, in lower case: the name and
-    the paths, each in a line. ``retry_of`` is the uid of the conversion that this one retries, ""
-    if it is no retry.
+    ``order`` sorts the newest first: minus the Unix time of the creation, and the name. ``ended``
+    sorts those that have ended, the latest end first: minus the Unix time of the end, and
+    ``order``. It is None before the end. ``kinds`` are the types of its outputs. ``text`` has what
+    a search looks at, in lower case: the name and the paths, each in a line. ``retry_of`` is the
+    uid of the conversion that this one retries, "" if it is no retry.
     """
 
     order: tuple[float, str]
+    ended: tuple[float, float, str] | None
     kinds: tuple[str, ...]
     queue: str
     text: str
@@ -234,13 +236,21 @@ def _facets(conversion: Conversion) -> Facets:
     )
     # A path may be there twice: in the words of the caller, and normalized.
     text = "\n".join(dict.fromkeys((name, *filter(None, paths))))
+    order = (-conversion.created.timestamp(), name)
     return Facets(
-        order=(-conversion.created.timestamp(), name),
+        order=order,
+        ended=(-_end(conversion).timestamp(), *order) if phase_of(conversion).terminal else None,
         kinds=tuple(map(intern, conversion.output_types or (conversion.conversion_type,))),
         queue=intern(conversion.queue),
         text=text[:_TEXT_MAX_LENGTH].lower(),
         retry_of=annotations.get(names.RETRY_ANNOTATION, ""),
     )
+
+
+def _end(conversion: Conversion) -> datetime:
+    """When the conversion ended. If its status does not say so, when it was created."""
+    end = conversion.status.completion_time if conversion.status else None
+    return end or conversion.created
 
 
 def _content(conversion: Conversion) -> ContentPart | None:

@@ -327,6 +327,7 @@ class Operator:
         self._metrics.leading.set(leads)
         if not leads:
             self._metrics.forget_term()
+            self._worker.end_term()
         self._admitter.wake()
 
     async def _report_health(self) -> None:

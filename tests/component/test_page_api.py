@@ -91,6 +91,28 @@ async def test_pages_with_counts_filters_and_a_search(api: FakeApi) -> None:
         assert await names(client, phase="Failed") == ["film-1"]
 
 
+@pytest.mark.parametrize("search", ["", "film"])
+async def test_those_that_ended_last_come_first(api: FakeApi, search: str) -> None:
+    async with gateway(api) as client:
+        for number, ended in enumerate((7, 1, 9, 4)):
+            api.clock.advance(2)
+            add(api, f"film-{number}")
+            at = {"completionTime": f"2126-01-02T03:04:0{ended}Z"}
+            end(api, f"film-{number}", ["Failed", "Succeeded"][number % 2], **at)
+        asked: dict[str, Any] = {"phase": ["Failed", "Succeeded"]}
+        if search:
+            asked["search"] = search
+        assert await names(client, **asked) == ["film-2", "film-0", "film-3", "film-1"]
+        first = (await client.get(LIST, params=asked | {"limit": 2})).json()
+        add(api, "film-9")
+        end(api, "film-9", "Failed", completionTime="2126-01-02T03:04:10Z")
+        rest = await names(client, **asked, **{"continue": first["continue"]})
+        assert rest == ["film-3", "film-1"], "what has ended since does not move them"
+        assert (await names(client, **asked))[0] == "film-9"
+        refused = await client.get(LIST, params={"continue": first["continue"]})
+        assert refused.status_code == 400
+
+
 async def test_an_item_is_a_status_with_its_queue_and_without_its_log(api: FakeApi) -> None:
     async with gateway(api) as client:
         add(api, "a")

@@ -213,6 +213,48 @@ async def test_an_open_log_stays_readable(
         assert len(asked) == 1
 
 
+async def test_an_open_log_reads_only_what_is_new(
+    api: FakeApi, replica: httpx.AsyncClient, chrome: Browser
+) -> None:
+    add(api, "long", "Running", {"attempts": [ATTEMPT], **STARTED})
+    content = "".join(f"line {number} é\n" for number in range(1000)).encode()[:-2]
+    sent: list[int] = []
+    async with visiting(chrome, url_of(replica)) as page:
+
+        async def log(route: Route) -> None:
+            wanted = route.request.headers.get("range", "bytes=0-")
+            first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            code = 416 if first >= len(content) else 206 if first else 200
+            body = content[first:] if code < 300 else b""
+            sent.append(len(body))
+            await route.fulfill(status=code, body=body, content_type="text/plain")
+
+        await page.route("**/logs/**", log)
+        await row(page, "long").click()
+        text = page.locator("#log-text")
+
+        async def read_again() -> None:
+            if await page.locator("details#log").get_attribute("open") is not None:
+                await page.locator("summary").click()
+            async with page.expect_response("**/logs/**"):
+                await page.locator("summary").click()
+
+        await read_again()
+        # The part ends within a character.
+        assert content.endswith(b"\xc3")
+        await expect(text).to_contain_text("line 998 é")
+        content += "\xa9\nthe new line\n".encode("latin-1")
+        await read_again()
+        await expect(text).to_contain_text("line 999 é\nthe new line")
+        assert (sent[0] > 10_000, len(sent), sent[1] < 600) == (True, 2, True)
+        # The converter has replaced the log, first by a longer one, and then by a shorter one.
+        for name in ("other", "third"):
+            count = 2000 if name == "other" else 3
+            content = "".join(f"{name} {number}\n" for number in range(count)).encode()
+            await read_again()
+            await expect(text).to_have_text(content.decode())
+
+
 async def test_the_skip_link_does_not_restart_the_page(
     api: FakeApi, replica: httpx.AsyncClient, chrome: Browser
 ) -> None:

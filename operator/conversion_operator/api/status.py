@@ -36,7 +36,8 @@ NOTIFY_MESSAGE_MAX_BYTES: Final = 200
 
 def format_time(value: datetime) -> str:
     """A time as metav1.Time: RFC 3339 in UTC, in whole seconds."""
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Several times as fast as strftime. Each status has several times.
+    return value.isoformat(timespec="seconds")[:19] + "Z"
 
 
 ReasonText = Annotated[str, StringConstraints(max_length=REASON_MAX_LENGTH)]
@@ -67,7 +68,11 @@ class Phase(StrEnum):
     @property
     def terminal(self) -> bool:
         """True for the three phases that never change again."""
-        return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
+        return self in _TERMINAL
+
+
+# A tuple: the hash of a member is a call of Python code, its comparison is not.
+_TERMINAL: Final = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
 
 class StatusModel(ApiModel):

@@ -31,7 +31,7 @@ from conversion_operator.core.identity import (
     attempt_of_name,
     identify_job,
 )
-from conversion_operator.core.model import Children, Conversion, Job, Key, Pod
+from conversion_operator.core.model import NO_CHILDREN, Children, Conversion, Job, Key, Pod
 
 _DELETED_KEPT: Final = 30_000
 """How many deleted uids to remember. A watch lasts about a minute, so no older events arrive."""
@@ -84,19 +84,20 @@ class Store:
 
         For a conversion that no longer exists, these are its orphans.
         """
-        families = self._families_of(uid)
-        return next((f.children for f in families if f.children != Children()), Children())
+        for family in self._families_of(uid):
+            if (children := family.children) != NO_CHILDREN:
+                return children
+        return NO_CHILDREN
 
     def all_children(self) -> dict[str, Children]:
         """The own Jobs and pods of every conversion that has any, by uid of the conversion.
 
         Walks all families. The admitter calls it once or twice a pass.
         """
-        none = Children()
         return {
             uid: family.children
             for (_, uid), family in self._families.items()
-            if family.children != none
+            if family.children != NO_CHILDREN
         }
 
     def is_marked(self, uid: str) -> bool:

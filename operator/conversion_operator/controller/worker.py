@@ -79,7 +79,7 @@ class Worker:
         self._queued = queued
         self._admitter, self._recorder = admitter, recorder
         self._cluster, self._store = context.cluster, context.store
-        self._problems = Problems(context.metrics, recorder.post)
+        self._problems = Problems(context.metrics, recorder.post, context.leads)
         # Only of conversions that have not ended: for the others, nobody needs it.
         self._written_at: dict[str, float] = {}
         self._log_reads = 0
@@ -100,6 +100,10 @@ class Worker:
                 self._queue.done(uid)
             # Reconciles that need no request would not let other tasks run.
             await asyncio.sleep(0)
+
+    def end_term(self) -> None:
+        """Forget what only a leader knows. Called when this operator no longer leads."""
+        self._problems.end_term()
 
     async def _reconcile_or_requeue(self, uid: str) -> None:
         if not self._context.leads():

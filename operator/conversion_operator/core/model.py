@@ -453,6 +453,9 @@ class Children:
         return tuple(pod for pod in self.pods if pod.job_name not in existing)
 
 
+NO_CHILDREN: Final = Children()
+
+
 def stop_verb(conversion: Conversion) -> str:
     """What somebody did to stop a conversion, for its message."""
     return "deleted" if conversion.deleting_with_jobs else "cancelled"

@@ -205,7 +205,7 @@ class NamespaceQueue:
         old = self._standings.get(uid)
         if new is not None and not new.matters:
             new = None
-        if old == new:
+        if old is new or old == new:
             return False
         before = self._placed.get(uid)
         if old is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from conversion_operator.core.model import EPOCH, Children, Conversion, Key, Policy
 from conversion_operator.core.namespace_queue import NamespaceQueue
@@ -19,6 +20,27 @@ from conversion_operator.core.work_class import UNKNOWN, WorkClass
 
 FindConversion = Callable[[str], tuple[Conversion | None, Children]]
 """Returns a conversion by uid, None if it does not exist, and its own Jobs and pods."""
+
+
+class _Found(NamedTuple):
+    """A standing, and the values from which it was found. Equal values are the same object."""
+
+    conversion: Conversion | None
+    children: Children
+    reserved: bool
+    policy: Policy
+    standing: Standing
+
+    def is_of(
+        self, conversion: Conversion | None, children: Children, reserved: bool, policy: Policy
+    ) -> bool:
+        """True if it was found from these values."""
+        return (
+            self.conversion is conversion
+            and self.children is children
+            and self.reserved == reserved
+            and self.policy is policy
+        )
 
 
 class Queue:
@@ -46,6 +68,9 @@ class Queue:
         self._marked: OrderedDict[str, None] = OrderedDict()
         # Those whose position or block was asked for while they were marked.
         self._unanswered: set[str] = set()
+        # The last standing of those that matter, and what it depends on. Many marks come from a
+        # reconcile that has changed nothing.
+        self._found: dict[str, _Found] = {}
         # When the last converter ended, in any namespace. It never goes back.
         self.last_pod_end = EPOCH
 
@@ -87,7 +112,7 @@ class Queue:
 
     def _update_one(self, uid: str, now: datetime) -> bool:
         conversion, children = self._find(uid)
-        standing = find_standing(uid, conversion, children, uid in self.reserved, self.policy)
+        standing = self._standing_of(uid, conversion, children)
         old = self._namespace_of.pop(uid, None)
         changed = False
         if old is not None and old != standing.namespace:
@@ -106,6 +131,18 @@ class Queue:
                 changed |= queue.tell(uid)
         self._unanswered.discard(uid)
         return changed
+
+    def _standing_of(self, uid: str, conversion: Conversion | None, children: Children) -> Standing:
+        """The standing of a conversion. The last one, if what it depends on is the same."""
+        reserved, last = uid in self.reserved, self._found.pop(uid, None)
+        if last is not None and last.is_of(conversion, children, reserved, self.policy):
+            found = last
+        else:
+            standing = find_standing(uid, conversion, children, reserved, self.policy)
+            found = _Found(conversion, children, reserved, self.policy, standing)
+        if found.standing.matters:
+            self._found[uid] = found
+        return found.standing
 
     def _queue_of(self, namespace: str) -> NamespaceQueue:
         queue = self.namespaces.get(namespace)

@@ -241,8 +241,8 @@ def with_progress(
 ) -> ConversionJobStatus:
     """A copy of the status with the latest progress and log of the running converter.
 
-    If nothing has changed, it is the same status: a converter that hangs repeats its progress, and
-    this must neither cause a write nor move the estimated end.
+    If nothing has changed, it is the same status: a converter that hangs, or checks its output,
+    repeats its progress with less time left. This must neither cause a write nor move the end.
     """
     speed = f"{progress.speed:.2f}x" if progress.speed is not None else None
     percent = progress.percent
@@ -252,12 +252,21 @@ def with_progress(
         eta_seconds=progress.eta_seconds,
     )
     before = status.progress
-    if before is None or latest != before.model_copy(update={"estimated_end_time": None}):
+    if before is None or not _repeats(before, latest):
         end = _end_time(progress.eta_seconds, now)
         before = latest.model_copy(update={"estimated_end_time": end})
     return status.model_copy(
         update={"progress": before, "logs": tail(logs, LOGS_MAX_BYTES) or status.logs}
     )
+
+
+def _repeats(before: Progress, latest: Progress) -> bool:
+    """Whether the latest progress is the one before, except that time has passed."""
+    if (before.percent, before.speed) != (latest.percent, latest.speed):
+        return False
+    if before.eta_seconds is None or latest.eta_seconds is None:
+        return before.eta_seconds == latest.eta_seconds
+    return latest.eta_seconds <= before.eta_seconds
 
 
 def _end_time(left: int | None, now: datetime) -> datetime | None:
@@ -267,7 +276,8 @@ def _end_time(left: int | None, now: datetime) -> datetime | None:
     """
     if left is None or left > MAX_TIMEOUT_SECONDS:
         return None
-    return (now + timedelta(seconds=left)).replace(microsecond=0)
+    # The status has whole seconds. To cut them off would make each end half a second too early.
+    return (now + timedelta(seconds=left, milliseconds=500)).replace(microsecond=0)
 
 
 def with_pending_callback_if_ended(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
@@ -293,6 +303,8 @@ def limit_status_size(status: ConversionJobStatus) -> ConversionJobStatus:
     """
     has_list = status.outputs is not None or status.plan is not None
     longest = STATUS_MAX_BYTES if has_list else _SINGLE_OUTPUT_STATUS_MAX_BYTES
+    if _most_printed(status) <= longest:
+        return status
     while (excess := _printed_size(status) - longest) > 0 and status.logs:
         keep = len(status.logs.encode()) - max(1, excess // 6)
         status = status.model_copy(update={"logs": tail(status.logs, max(0, keep)) or None})
@@ -326,6 +338,16 @@ def _with_shorter_message(status: ConversionJobStatus, length: int) -> Conversio
     ]
     update = {"message": head(status.message, length), "conditions": conditions}
     return status.model_copy(update=update)
+
+
+def _most_printed(status: ConversionJobStatus) -> int:
+    """An upper bound of the printed size, in bytes. It takes a tenth of the time of the size.
+
+    This JSON has no spaces after its separators. Each sign that may be one counts as one.
+    """
+    raw = status.model_dump_json(by_alias=True, exclude_none=True, exclude={"resolved"}).encode()
+    spaces, escapes = sum(map(raw.count, (b",", b":"))), sum(map(raw.count, (b"<", b">", b"&")))
+    return len(raw) + spaces + 5 * escapes + _NOTIFY_BYTES
 
 
 def _printed_size(status: ConversionJobStatus) -> int:

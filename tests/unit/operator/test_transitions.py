@@ -16,6 +16,8 @@ from conversion_operator.core.model import Children, Conversion
 from conversion_operator.core.transitions import (
     STATUS_MAX_BYTES,
     Transition,
+    _most_printed,
+    _printed_size,
     limit_status_size,
     with_progress,
 )
@@ -80,10 +82,15 @@ def test_an_estimated_end_moves_with_the_progress_only() -> None:
     assert first.progress
     assert first.progress.estimated_end_time == at(100)
     # A converter that hangs repeats its progress. That causes no write.
-    assert with_progress(first, Progress(41, 2.5, 90), "", at(300)) == first
-    later = with_progress(first, Progress(42, 2.5, 80), "", at(25.75)).progress
-    assert later
-    assert later.estimated_end_time == at(105)
+    for left in (90, 30, 0):
+        assert with_progress(first, Progress(41, 2.5, left), "", at(300)) == first
+    for latest in (Progress(42, 2.5, 80), Progress(41, 2.4, 80)):
+        later = with_progress(first, latest, "", at(25.25)).progress
+        assert later
+        assert later.estimated_end_time == at(105)
+    slower = with_progress(first, Progress(41, 2.5, 95), "", at(25.75)).progress
+    assert slower
+    assert slower.estimated_end_time == at(121)  # the nearest second
 
 
 @pytest.mark.parametrize("left", [None, MAX_TIMEOUT_SECONDS + 1, 2**63 - 1])
@@ -232,3 +239,4 @@ def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -
     escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
     assert len(escaped.encode()) <= STATUS_MAX_BYTES
     assert len((stored.logs or "").encode()) <= 2048
+    assert _printed_size(stored) <= _most_printed(stored)
