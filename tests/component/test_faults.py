@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
+import kopf
 import pytest
 
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import Unavailable
 from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller import create_requests
+from conversion_operator.controller.handlers import watch_conversions
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
@@ -236,6 +239,50 @@ async def test_kopf_leaves_no_task_and_no_session(api: FakeApi, tmp_path: Path) 
         coroutines = [task.get_coro() for task in asyncio.all_tasks()]
         left = [c for c in coroutines if "/kopf/" in str(getattr(c, "cr_code", ""))]
         assert not left
+
+
+class _Unused:
+    """Nothing is in the cluster, so kopf passes on no event."""
+
+    def find_known(self, *_: Any) -> None: ...
+
+    def apply(self, _: Any) -> None: ...
+
+
+@pytest.mark.fake_only("it is about kopf, not about the API server")
+async def test_kopf_closes_its_session_although_it_is_cancelled_while_it_ends(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the operator stops: it does not wait for kopf for ever."""
+    sessions: list[aiohttp.ClientSession] = []
+    init = aiohttp.ClientSession.__init__
+
+    def record(session: aiohttp.ClientSession, *args: Any, **options: Any) -> None:
+        init(session, *args, **options)
+        sessions.append(session)
+
+    async def turns(number: int) -> None:
+        for _ in range(number):
+            await asyncio.sleep(0)
+
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return kopf.ConnectionInfo(server=api.url)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", record)
+    for number in range(40):
+        stop = asyncio.Event()
+        watching = watch_conversions(
+            *(cast("Any", _Unused()), NAMESPACE, "op", stop, asyncio.Semaphore(1)),
+            cast("Any", login),
+        )
+        task = asyncio.create_task(watching)
+        await turns(60)
+        stop.set()
+        await turns(number)
+        task.cancel()
+        await asyncio.wait([task])
+    assert len(sessions) == 40
+    assert all(session.closed for session in sessions)
 
 
 @pytest.mark.fake_only("the watches of a real API server have no faults")

@@ -145,7 +145,9 @@ async def _run_kopf(
             # be cancelled before, for example the cleaner of a scheduler that is being closed.
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # Not gather(): it would cancel them again if this task is cancelled meanwhile, and then
+            # kopf does not close its session.
+            await asyncio.wait(tasks)
 
 
 def _registry(handler: EventHandler, login: Login, outside: Context) -> kopf.OperatorRegistry:
