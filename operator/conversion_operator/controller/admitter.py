@@ -29,9 +29,7 @@ from datetime import datetime
 from typing import Final
 
 from conversion_operator.cluster.admissions import Admission
-from conversion_operator.cluster.errors import (
-    ClusterError,
-)
+from conversion_operator.controller.claims import CACHE_SECONDS, Claims
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.job_creator import JobCreator
 from conversion_operator.controller.leadership import Leadership
@@ -49,7 +47,6 @@ _LONGEST_INTERVAL: Final = 15.0
 _SHORTEST_INTERVAL: Final = 0.05
 """The shortest time between two passes. What changes meanwhile is handled by one pass."""
 _NOT_READY_DELAY: Final = 1.0
-_PVC_CACHE_SECONDS: Final = 5.0
 _REPAIR_INTERVAL: Final = 60.0
 _LONGEST_BACKLOG: Final = 100
 """Nothing starts while more conversions wait to be reconciled. Otherwise the ends of conversions
@@ -102,9 +99,7 @@ class Admitter:
         self._slots = SlotCounter(self.queue, context.sync)
         self._virtual_times = VirtualTimes()
         self._yielding: frozenset[str] = frozenset()
-        # Whether the PersistentVolumeClaim of a namespace exists, and when this answer expires by
-        # the monotonic clock.
-        self._pvc_cache: dict[str, tuple[bool, float]] = {}
+        self._claims = Claims(context.cluster)
         self._wake = asyncio.Event()
         # Whether something has changed, so that a pass is needed.
         self._needs_pass = True
@@ -231,7 +226,7 @@ class Admitter:
         delay = (retry_at - now).total_seconds() if retry_at else _LONGEST_INTERVAL
         # While there is an obstacle, check every few seconds whether it still exists.
         has_obstacles = obstacles.namespaces_without_claim or obstacles.rejected
-        return min(max(delay, 0.05), _PVC_CACHE_SECONDS if has_obstacles else _LONGEST_INTERVAL)
+        return min(max(delay, 0.05), CACHE_SECONDS if has_obstacles else _LONGEST_INTERVAL)
 
     async def _update_queue(self) -> None:
         """Look at the conversions that have changed since the last pass, in slices."""
@@ -278,11 +273,12 @@ class Admitter:
         """True while a Job is being created in a namespace for which ``matches`` returns True."""
         return any(map(matches, self._creator.reserved.values()))
 
-    def slots_to_record(self) -> Mapping[str, int]:
+    async def slots_to_record(self) -> Mapping[str, int]:
         """The slots in use by namespace, for the next write of the Lease."""
+        if self._prepared_term == self._leadership.term:
+            await self._update_queue()
         if self._prepared_term != self._leadership.term:
             return self._leadership.inherited_slots
-        self._needs_pass |= self.queue.update(self._cluster.now())
         return self._slots.to_record()
 
     def slots_held(self) -> int:
@@ -369,10 +365,13 @@ class Admitter:
         namespaces = [name for name in self.queue.namespaces_that_wait() if name in startable]
         claim = self._policy.claim_name
         # At the same time: a request that gets no response must not delay the others.
-        exist = await asyncio.gather(*(self._claim_exists(name, claim) for name in namespaces))
+        exist = await asyncio.gather(*(self._claims.exists(name, claim) for name in namespaces))
         missing = {name for name, found in zip(namespaces, exist, strict=True) if not found}
-        # Read the rejections after the last await, to include those that arrive during the checks
-        # of claims.
+        # What has changed meanwhile may be much. This pass sees it, so it needs no other one.
+        while self.queue.marked > _SLICE:
+            self.queue.update(self._cluster.now(), _SLICE)
+            await asyncio.sleep(0)
+        # Read the rejections after the last await, to include those that arrive meanwhile.
         return Obstacles(
             frozenset(missing),
             self._creator.rejections(),
@@ -380,20 +379,6 @@ class Admitter:
             self._settings_changed_at,
             self._creator.failing,
         )
-
-    async def _claim_exists(self, namespace: str, claim: str) -> bool:
-        key, now = f"{namespace}/{claim}", time.monotonic()
-        exists, expiry = self._pvc_cache.get(key, (True, 0.0))
-        if expiry > now:
-            return exists
-        try:
-            exists = await self._cluster.claim_exists(namespace, claim)
-        except ClusterError as error:
-            # Keep the last known value, or True if there is none. If True is wrong, the
-            # conversion starts, its pod stays Pending, and the pod's Events say why.
-            logger.warning("Cannot check the claim %s: %s", key, error)
-        self._pvc_cache[key] = exists, now + _PVC_CACHE_SECONDS
-        return exists
 
     def _take_over(self, policy: Policy) -> None:
         """Begin a term: take over the admissions and the record of slots of the former leader.

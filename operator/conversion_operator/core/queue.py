@@ -134,15 +134,15 @@ class Queue:
 
     def _standing_of(self, uid: str, conversion: Conversion | None, children: Children) -> Standing:
         """The standing of a conversion. The last one, if what it depends on is the same."""
-        reserved, last = uid in self.reserved, self._found.pop(uid, None)
+        reserved, last = uid in self.reserved, self._found.get(uid)
         if last is not None and last.is_of(conversion, children, reserved, self.policy):
-            found = last
-        else:
-            standing = find_standing(uid, conversion, children, reserved, self.policy)
-            found = _Found(conversion, children, reserved, self.policy, standing)
-        if found.standing.matters:
-            self._found[uid] = found
-        return found.standing
+            return last.standing
+        standing = find_standing(uid, conversion, children, reserved, self.policy)
+        if standing.matters:
+            self._found[uid] = _Found(conversion, children, reserved, self.policy, standing)
+        elif last is not None:
+            del self._found[uid]
+        return standing
 
     def _queue_of(self, namespace: str) -> NamespaceQueue:
         queue = self.namespaces.get(namespace)

@@ -147,7 +147,7 @@ def stored(number: int) -> dict[str, Any]:
 
 def test_one_that_has_ended_takes_little_memory() -> None:
     # So many that the caches, which take about 190 KB in all, count for little.
-    number = 3000
+    number = 1500
     parse_used(stored(number))
     tracemalloc.start()
     try:
