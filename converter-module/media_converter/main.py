@@ -9,12 +9,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from media_converter.contract import EXIT_CODES, ExitReason, OutputResult, Progress, Report
-from media_converter.convert import convert_file
-from media_converter.dry_run import plan_outputs
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.files import paths, temporary
 from media_converter.limits import Limits, file_size_limit, limit_file_size, read_limits
-from media_converter.outputs import Watcher, convert_outputs
 from media_converter.request import output_paths, read_log_request, read_request
 from media_converter.running.confinement import Confinement, landlock_abi
 from media_converter.running.process import (
@@ -86,16 +83,23 @@ def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
         reporter.progress = progress
 
     report = Report(final=True, reason=ExitReason.COMPLETED)
+    # Imported only now, because the modules that a run does not need take a tenth of a second.
     if request.dry_run:
+        from media_converter.dry_run import plan_outputs
+
         plan = plan_outputs(request.tasks, limits, runner, WORKSPACE, reporter.log)
         report = report._replace(plan=plan)
     elif request.is_list:
+        from media_converter.outputs import Watcher, convert_outputs
+
         reporter.outputs = (OutputResult(),) * len(request.tasks)
         watcher = Watcher(reporter.log, on_progress, reporter.set_outputs)
         convert_outputs(request.tasks, limits, runner, WORKSPACE, watcher)
         size = sum(result.size or 0 for result in reporter.outputs)
         report = report._replace(output_size=size)
     else:
+        from media_converter.convert import convert_file
+
         result = convert_file(task, limits, runner, WORKSPACE, reporter.log, on_progress)
         report = report._replace(
             output_size=result.size_bytes, output=result.output, warnings=result.warnings

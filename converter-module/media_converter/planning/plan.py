@@ -5,7 +5,7 @@ A plan depends only on its arguments: it reads no file and runs no tool.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
@@ -45,6 +45,24 @@ WHOLE: Final = (1.0, 1.0)
 """Nothing of the pictures is cut off."""
 
 
+class Writing(NamedTuple):
+    """How ffmpeg writes a video. planning.together makes a command of one or several of them.
+
+    ``begin`` is the command up to the input. ``video`` and ``audio`` are the streams that are read,
+    and ``picture`` the options of the video. ``sound`` are the options that encode the sound,
+    empty if it is copied. ``duration`` is the limit of the output in seconds, ``muxer`` the options
+    of its file.
+    """
+
+    begin: tuple[str, ...]
+    video: int
+    audio: int | None
+    picture: tuple[str, ...]
+    sound: tuple[str, ...]
+    duration: float | None
+    muxer: tuple[str, ...]
+
+
 class ConversionPlan(NamedTuple):
     """The step to run and what its output must be.
 
@@ -52,7 +70,7 @@ class ConversionPlan(NamedTuple):
     processes. It is for progress only and may be an estimate. ``video_index`` and ``audio_index``
     are the streams that it reads. ``save`` is a second step. If there is one, it makes the output
     of what the first one has written to memory. ``kept`` is the share of the width and of the
-    height that is not cut off, of the pictures as they are shown.
+    height that is not cut off, of the pictures as they are shown. ``writing`` is set for videos.
     """
 
     step: Step
@@ -67,29 +85,12 @@ class ConversionPlan(NamedTuple):
     save: Step | None = None
     warnings: tuple[str, ...] = ()
     kept: tuple[float, float] = WHOLE
+    writing: Writing | None = None
 
 
 def output_url(number: int) -> str:
     """How ffmpeg names an output, if it has several."""
     return f"file:{output_path(number)}"
-
-
-def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
-    """The same plans, but one run of ffmpeg reads and decodes the input for all of them.
-
-    Each plan has another number of its output, from 0. They read the same video, and the same sound
-    unless they have none, from the same place. The options of the sound's decoder are those of the
-    first plan that has sound.
-    """
-    begins = [plan.step.argv.index(f"file:{INPUT}") + 1 for plan in plans]
-    reader = next((n for n, plan in enumerate(plans) if plan.audio_index is not None), 0)
-    argv = list(plans[reader].step.argv[: begins[reader]])
-    ends = [p.step.argv.index(output_url(n)) + 1 for n, p in enumerate(plans)]
-    for plan, begin, end in zip(plans, begins, ends, strict=True):
-        argv += plan.step.argv[begin:end]
-    # What else is decoded, and not written, is decoded once. Not every output has it.
-    argv += next((p.step.argv[n:] for n, p in zip(ends, plans, strict=True) if p.copies_audio), ())
-    return tuple(plan._replace(step=plans[0].step._replace(argv=tuple(argv))) for plan in plans)
 
 
 class Position(NamedTuple):

@@ -14,7 +14,6 @@ from media_converter.files import paths, publish, still
 from media_converter.files.digest import sha256
 from media_converter.files.paths import Input
 from media_converter.options import FORMATS
-from media_converter.planning.storyboard import lie_within, read_vtt
 from media_converter.probing import ffprobe
 from media_converter.running.process import Files, Runner
 from media_converter.task import Task
@@ -125,6 +124,8 @@ def _check_beside(root: int, task: Task, output: int, digest: str) -> None:
 
 def _speaks_of(output: int, task: Task, content: bytes) -> bool:
     """Whether a WebVTT file has cues that point into the sprite."""
+    from media_converter.planning.storyboard import lie_within, read_vtt  # most outputs have none
+
     picture = still.measure(os.pread(output, os.fstat(output).st_size, 0))
     if picture is None or len(content) > MAX_BESIDE_BYTES:
         return False
