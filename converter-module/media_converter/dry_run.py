@@ -34,8 +34,10 @@ from media_converter.planning.preview import needed_memory as preview_memory
 from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.storyboard import needed_memory
 from media_converter.planning.thumbnail import plan_thumbnail
-from media_converter.planning.video import choose_video, max_frame_rate, rate_of
+from media_converter.planning.video import max_frame_rate, rate_of
+from media_converter.planning.video_choice import choose_video
 from media_converter.planning.waveform import plan_waveform
+from media_converter.probing.rates import Rates
 from media_converter.request import name_output
 from media_converter.running import (
     films,
@@ -93,11 +95,12 @@ _PASSES_FOR_LOUDNESS = 3
 class _Draft(NamedTuple):
     """What a run would do for an output, before it is known what is made at the same time.
 
-    ``run`` is set for a video that would be encoded.
+    ``run`` is set for a video that would be encoded, and ``rates`` if its packets have times.
     """
 
     planned: PlannedOutput
     run: Run | None = None
+    rates: Rates | None = None
 
 
 def _no_temporary() -> Temporary:
@@ -149,7 +152,7 @@ def _plan(run: Run) -> _Draft:
 
 
 def _video(run: Run) -> _Draft:
-    plan, info = films.plan_only(run), survey.probe(run)
+    (plan, rates), info = films.plan_only(run), survey.probe(run)
     run.log(plan.summary)
     copies_all = plan.copies_video and (plan.audio_index is None or plan.copies_audio)
     action = Action.COPY if copies_all else Action.ENCODE
@@ -158,7 +161,7 @@ def _video(run: Run) -> _Draft:
         sound = estimates.of_sound(0, plan.duration).seconds or 0.0
         estimate = Estimate((estimate.seconds or 0.0) + sound, estimate.size)
     planned = _planned(action, plan, memory.FOR_COPY, estimate)
-    return _Draft(planned, None if plan.copies_video else run)
+    return _Draft(planned, None if plan.copies_video else run, rates)
 
 
 def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
@@ -173,10 +176,8 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     own, batch = wanted[number], memory.batch_of(number, video, wanted, run.limits)
     sharing = memory.share(video, batch, run.limits)
     planned, duration = draft.planned, draft.planned.duration_seconds
-    frames = None
-    if duration is not None:
-        rate = rate_of(video)
-        frames = duration * rate, duration * min(rate, max_frame_rate(options))
+    most = max_frame_rate(options)
+    frames = estimates.pictures(duration, rate_of(video), most, draft.rates)
     sound = duration or 0.0 if planned.audio_codec else 0.0
     if options.loudness is not None:
         sound *= _PASSES_FOR_LOUDNESS

@@ -83,6 +83,7 @@ def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
         reporter.progress = progress
 
     report = Report(final=True, reason=ExitReason.COMPLETED)
+    # Imported only now, because the modules that a run does not need take a tenth of a second.
     if request.dry_run:
         from media_converter.dry_run import plan_outputs
 

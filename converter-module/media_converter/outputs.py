@@ -20,10 +20,9 @@ from media_converter.options import STAGES
 from media_converter.request import name_output
 from media_converter.running.delivery import Delivery
 from media_converter.running.existing import Result, find_published
-from media_converter.running.films import Batch
 from media_converter.running.overall import Overall
 from media_converter.running.process import Runner
-from media_converter.running.run import Converted, Known, Run, hole_finder
+from media_converter.running.run import Batch, Converted, Known, Run, hole_finder
 from media_converter.task import Task
 
 # The whole run ends, whatever output is being made.

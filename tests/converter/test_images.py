@@ -7,6 +7,8 @@ from functools import partial
 import pytest
 
 from media_converter.contract import ExitReason
+from media_converter.probing import jpeg_header, vipsheader
+from media_converter.probing.media import ImageInfo
 from tests.converter.harness import IMAGE, Converter
 from tests.converter.kitchen import OUT, Kitchen, colour
 from tests.converter.lab import Lab
@@ -268,3 +270,57 @@ def test_formats_that_are_not_listed_are_refused(kitchen: Kitchen, converter: Co
     }.items():
         renamed = kitchen.write(f"{name}.jpg", content)
         converter.refused(IMAGE, renamed, "out.jpg", ExitReason.UNSUPPORTED_FORMAT)
+
+
+ORDINARY = {
+    "halved.jpg": ("Q=90",),
+    "full.jpg": ("Q=95", "subsample-mode=off"),
+    "restarts.jpg": ("restart-interval=2",),
+    "scans.jpg": ("interlace",),
+    "full-scans.jpg": ("interlace", "subsample-mode=off"),
+}
+
+
+def test_the_converter_reads_the_header_of_a_jpeg_as_libvips_does(
+    kitchen: Kitchen, lab: Lab
+) -> None:
+    names = [photo(kitchen, name, "400x300", *save) for name, save in ORDINARY.items()]
+    grey = kitchen.vips("grey-header.png", "colourspace", photo(kitchen, "h.png"), "--", "b-w")
+    names += [kitchen.vips("grey-header.jpg", "copy", grey)]
+    names += [kitchen.vips("grey-scans.jpg", "copy", grey, save="[interlace]")]
+    names += [
+        kitchen.make(
+            f"exiftool-{orientation}.jpg",
+            partial(_tagged, kitchen, names[0], orientation),
+        )
+        for orientation in WHERE
+    ]
+    for name in names:
+        text = lab.agent.run(("vipsheader", "-a", lab.inside(name)))
+        wanted = vipsheader.parse(text)
+        assert wanted
+        assert _own_header(lab, name) == wanted, name
+
+
+def test_other_jpegs_are_described_by_libvips(kitchen: Kitchen, lab: Lab) -> None:
+    plain = photo(kitchen, ORDINARY_NAME)
+    profile = kitchen.vips("profile.jpg", "icc_transform", plain, "--", "p3")
+    inks = kitchen.vips("inks.jpg", "icc_transform", plain, "--", "cmyk")
+    assert _own_header(lab, plain)
+    # With two segments of Exif data, as it happens.
+    twice = oriented(kitchen, 6, "jpg")
+    for name in (profile, inks, twice, photo(kitchen, "h.png")):
+        assert _own_header(lab, name) is None, name
+
+
+ORDINARY_NAME = next(iter(ORDINARY))
+
+
+def _tagged(kitchen: Kitchen, plain: str, orientation: int, out: str) -> None:
+    tags = (f"-IFD0:Orientation={orientation}", "-IFD0:Make=Somebody", "-GPSLatitude=1")
+    kitchen.run("exiftool", "-q", "-n", *tags, "-o", out, plain)
+
+
+def _own_header(lab: Lab, name: str) -> ImageInfo | None:
+    data = lab.workspace.path(name).read_bytes()
+    return jpeg_header.read_header(lambda offset, count: data[offset : offset + count])

@@ -130,6 +130,27 @@ def test_what_a_loader_keeps_is_known(
     assert peak_mib(done) > int(enough) * 0.6
 
 
+@pytest.mark.parametrize("compression", ["none", "deflate"])
+def test_a_tiff_of_one_tile_is_held_whole(
+    kitchen: Kitchen, image: Image, lab: Lab, compression: str
+) -> None:
+    tile = photo(kitchen, "photo-2000.png", "2000x1500")
+    # libvips itself refuses tiles of more than 100 MB.
+    save = f"[compression={compression},tile,tile-width=6000,tile-height=4512]"
+    name = f"one-tile-{compression}.tif"
+    source = kitchen.vips(name, "replicate", tile, "--", "3", "3", save=save)
+    case = Case(IMAGE, source, "out.jpg", {"size": "300x300"})
+    with limited(image, kitchen, "160m") as agent:
+        run = Converter(agent, kitchen.workspace, image.entrypoint).run(case)
+    assert run.reason is ExitReason.NEEDS_MEMORY, run.report.message
+    (enough,) = re.findall(r"limit of (\d+) MiB", run.report.message)
+    with limited(image, kitchen, f"{enough}m") as agent:
+        done = Converter(agent, kitchen.workspace, image.entrypoint).run(case, sample=True)
+    assert done.output, done.report.message
+    assert lab.image(done.path).size == (300, 225)
+    assert int(enough) * 0.6 < peak_mib(done) < int(enough)
+
+
 LARGE = {"48mp-p.jpg": "[interlace]", "48mp-i.png": "[interlace]", "48mp.webp": "[Q=70]"}
 
 

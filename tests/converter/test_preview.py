@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from media_converter.contract import Action, ExitReason, OutputState
+from media_converter.files import png
+from media_converter.planning.image import page_step
+from media_converter.step import INPUT
 from tests.converter import several
 from tests.converter.harness import PREVIEW, Converter, Run
 from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
@@ -77,6 +80,19 @@ def test_an_animated_webp(kitchen: Kitchen, converter: Converter, lab: Lab) -> N
     found = [lab.image(run.path, page=page).at(0.9, 0.5) for page in (1, frames // 2 - 3)]
     assert found[0][0] > 200
     assert found[1][1] > 200
+
+
+def test_the_frames_of_an_animation_can_be_looked_at(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    run = converter.convert(PREVIEW, quarters(kitchen), "look.webp", duration=4, size="160x160")
+    frames = int(lab.header(run.path, "[n=-1]")["n-pages"])
+    for page in (0, frames // 2, frames - 1):
+        argv = [word.replace(INPUT, lab.inside(run.path)) for word in page_step(page).argv]
+        small = png.decode(converter.agent.run(argv))
+        assert small
+        assert (small.width, small.height) == (16, 16)
+        assert len(set(small.rgba[::4])) > 1, "the pattern of the film"
 
 
 @pytest.mark.parametrize("seconds", [0.04, 0.5, 2.0, 4.0, 9.0])

@@ -17,11 +17,12 @@ _BITS: Final = 258
 _PHOTOMETRIC: Final = 262
 _SAMPLES: Final = 277
 _INKS: Final = 334
+_TILE_WIDTH: Final = 322
 _TILE_HEIGHT: Final = 323
 _EXTRA_SAMPLES: Final = 338
 _SAMPLE_FORMAT: Final = 339
 _WANTED: Final = (
-    _BITS, _PHOTOMETRIC, _SAMPLES, _INKS, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT
+    _BITS, _PHOTOMETRIC, _SAMPLES, _INKS, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT
 )  # fmt: skip
 _CMYK: Final = 5
 # Samples per pixel of each photometric interpretation, without extra samples.
@@ -39,7 +40,7 @@ class TiffPage(NamedTuple):
 
     ``sample_format`` is UNSIGNED, SIGNED or FLOATING. ``colours`` is how many samples are colours;
     0 if this is unknown. ``has_alpha`` says whether the sample after them is the transparency.
-    ``tile_height`` is 0 if the pixels are in strips.
+    ``tile`` is the width and height of a tile, 0 if the pixels are in strips.
     """
 
     samples: int
@@ -47,7 +48,7 @@ class TiffPage(NamedTuple):
     sample_format: int
     colours: int
     has_alpha: bool
-    tile_height: int = 0
+    tile: tuple[int, int] = (0, 0)
 
     @property
     def is_float_colour(self) -> bool:
@@ -89,7 +90,7 @@ def first_page(read: ReadAt) -> TiffPage | None:
         sample_format=sample_format,
         colours=inks if photometric == _CMYK else _COLOURS.get(photometric, 0),
         has_alpha=bool(extra) and extra[0] in _ALPHA,
-        tile_height=tags.get(_TILE_HEIGHT, (0,))[0],
+        tile=(tags.get(_TILE_WIDTH, (0,))[0], tags.get(_TILE_HEIGHT, (0,))[0]),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from media_converter.planning.memory import Wanted
 from media_converter.probing.media import VideoStream
+from media_converter.probing.rates import Rates
 
 _START_SECONDS: Final = 0.5
 """Of the interpreter, the probe and the checks of the output."""
@@ -61,6 +62,22 @@ class Estimate(NamedTuple):
 def of_copy(size_bytes: int) -> Estimate:
     """A conversion that only changes the container."""
     return Estimate(_START_SECONDS + size_bytes / _COPIED_BYTES_PER_SECOND, size_bytes)
+
+
+def pictures(
+    duration: float | None, rate: float, most: float, rates: Rates | None
+) -> tuple[float, float] | None:
+    """How many pictures of a video are decoded and encoded. None if this is not known.
+
+    ``rate`` is that of the header, and ``most`` the highest of the output, in pictures per second.
+    ``rates`` are those of the packets: a film can have more pictures than its header says. It is
+    encoded with at least the rate of the header, because pictures that stand can be repeated.
+    """
+    stated = None if duration is None else (duration * rate, duration * min(rate, most))
+    if rates is None or not rates.times:
+        return stated
+    decoded, kept = len(rates.times), rates.kept(most)
+    return decoded, kept if stated is None else max(kept, stated[1])
 
 
 def of_video(

@@ -128,6 +128,12 @@ def verify_step() -> Step:
     return Step("verify", (VIPS, "avg", INPUT), reads_own=True)
 
 
+def page_step(page: int) -> Step:
+    """Build the step that prints a PNG of 16 x 16 pixels of a frame of an output, from 0."""
+    argv = (VIPS, "thumbnail", f"{INPUT}[page={page}]", ".png", "16", "--height", "16")
+    return Step("colour", (*argv, "--size", "force"), reads_own=True)
+
+
 def refusing_warnings(step: Step) -> Step:
     """The same step, but it also fails if the loader warns that pixels are missing."""
     argv = ["warning" if word == _FAIL_ON else word for word in step.argv]

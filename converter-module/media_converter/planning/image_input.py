@@ -49,9 +49,12 @@ def is_deep(page: TiffPage) -> bool:
     return page.sample_format in (SIGNED, FLOATING) or page.bits == 32
 
 
-def prepared_info(info: ImageInfo, page: TiffPage) -> ImageInfo:
-    """The description of the rewritten image, with the size of the copies."""
-    info = info._replace(held_bytes=_row_of_tiles_bytes(info, page))
+def prepared_info(info: ImageInfo, page: TiffPage, size_bytes: int) -> ImageInfo:
+    """The description of the rewritten image, with the size of the copies.
+
+    ``size_bytes`` is the size of the file.
+    """
+    info = info._replace(held_bytes=_tile_bytes(info, page, size_bytes))
     if not is_deep(page) and page.shown == page.samples:
         return info
     pixels = info.width * info.height
@@ -65,10 +68,19 @@ def prepared_info(info: ImageInfo, page: TiffPage) -> ImageInfo:
     return info._replace(has_alpha=page.has_alpha, copied_bytes=copied)
 
 
-def _row_of_tiles_bytes(info: ImageInfo, page: TiffPage) -> float:
-    """What a loader keeps of a TIFF in tiles, per pixel of the image: two rows of tiles."""
+def _tile_bytes(info: ImageInfo, page: TiffPage, size_bytes: int) -> float:
+    """What a loader keeps of a TIFF in tiles, per pixel of the image.
+
+    These are two rows of tiles, if there are two, and one tile: as it is decoded, and as it is in
+    the file. A file can have one tile, which is then larger than the image.
+    """
+    width, height = page.tile
+    if not width or not height:
+        return 0.0
     bytes_per_pixel = page.samples * max(1, page.bits // 8)
-    return 2 * bytes_per_pixel * min(1.0, page.tile_height / info.height)
+    rows = min(info.height, 2 * height) * info.width * bytes_per_pixel
+    tile = width * height * bytes_per_pixel
+    return (rows + tile + min(tile, size_bytes)) / (info.width * info.height)
 
 
 def statistics_step() -> Step:

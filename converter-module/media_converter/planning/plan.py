@@ -5,7 +5,7 @@ A plan depends only on its arguments: it reads no file and runs no tool.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
@@ -45,6 +45,24 @@ WHOLE: Final = (1.0, 1.0)
 """The whole frame: nothing is cropped."""
 
 
+class Writing(NamedTuple):
+    """How ffmpeg writes one video. :mod:`planning.together` makes the command for one or several.
+
+    ``begin`` is the command up to the input. ``video`` and ``audio`` are the indices of the streams
+    that are read. ``video_options`` are the output options of the video. ``audio_options`` encode
+    the audio, and are empty if it is copied. ``duration`` limits the output, in seconds. ``muxer``
+    are the options of the container.
+    """
+
+    begin: tuple[str, ...]
+    video: int
+    audio: int | None
+    video_options: tuple[str, ...]
+    audio_options: tuple[str, ...]
+    duration: float | None
+    muxer: tuple[str, ...]
+
+
 class ConversionPlan(NamedTuple):
     """The step to run and what its output must be.
 
@@ -52,7 +70,7 @@ class ConversionPlan(NamedTuple):
     processes. It is for progress only and may be an estimate. ``video_index`` and ``audio_index``
     are the streams that it reads. ``save`` is an optional second step. It reads what the first step
     wrote to memory, and writes the output. ``kept`` is the fraction of the displayed width and
-    height that is not cropped.
+    height that is not cropped. ``writing`` is set for videos.
     """
 
     step: Step
@@ -67,29 +85,12 @@ class ConversionPlan(NamedTuple):
     save: Step | None = None
     warnings: tuple[str, ...] = ()
     kept: tuple[float, float] = WHOLE
+    writing: Writing | None = None
 
 
 def output_url(number: int) -> str:
     """The URL of an output, if ffmpeg writes several."""
     return f"file:{output_path(number)}"
-
-
-def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
-    """The same plans, but one run of ffmpeg reads and decodes the input for all of them.
-
-    Plan number n writes output number n, counted from 0. All plans read the same video stream from
-    the same position. Plans with audio read the same audio stream. The input options are those of
-    the first plan with audio, because they include the options of the audio decoder.
-    """
-    begins = [plan.step.argv.index(f"file:{INPUT}") + 1 for plan in plans]
-    reader = next((n for n, plan in enumerate(plans) if plan.audio_index is not None), 0)
-    argv = list(plans[reader].step.argv[: begins[reader]])
-    ends = [p.step.argv.index(output_url(n)) + 1 for n, p in enumerate(plans)]
-    for plan, begin, end in zip(plans, begins, ends, strict=True):
-        argv += plan.step.argv[begin:end]
-    # Copied audio is also decoded, to count its errors. One decode is enough for all outputs.
-    argv += next((p.step.argv[n:] for n, p in zip(ends, plans, strict=True) if p.copies_audio), ())
-    return tuple(plan._replace(step=plans[0].step._replace(argv=tuple(argv))) for plan in plans)
 
 
 class Position(NamedTuple):

@@ -7,7 +7,7 @@ uses faststart.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
@@ -24,23 +24,22 @@ from media_converter.planning.filters import (
     video_filter,
 )
 from media_converter.planning.plan import (
-    DECODE_ONLY,
     NO_EVIDENCE,
-    NO_METADATA,
-    PROGRESS,
     ConversionPlan,
     Evidence,
     Expected,
     Position,
+    Writing,
     ffmpeg_command,
-    output_url,
     trimmed_duration,
 )
 from media_converter.planning.quality import DEFAULT_QUALITY, bit_rate_limit
+from media_converter.planning.together import command
+from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
 from media_converter.planning.video_codecs import CODECS, CONTAINERS
 from media_converter.planning.video_fit import fit_video
 from media_converter.planning.video_sound import plan_sound, reading_of, sound_of
-from media_converter.probing.media import MAX_FRAME_PIXELS, AudioStream, MediaInfo, VideoStream
+from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
 from media_converter.step import Stdout, Step
 
@@ -63,28 +62,20 @@ _MIN_FRAME_SECONDS: Final = 0.05
 _MAX_RATE_RATIO: Final = 1.1
 
 
-class ParallelOutput(NamedTuple):
-    """One of several outputs of the same ffmpeg run: its number from 0, and its encoder."""
-
-    number: int
-    encoder: memory.Encoder
-
-
 def plan_video(
     info: MediaInfo,
     options: VideoOptions,
     limits: Limits,
     background: str,
     evidence: Evidence = NO_EVIDENCE,
-    parallel: ParallelOutput | None = None,
+    encoder: memory.Encoder | None = None,
 ) -> ConversionPlan:
     """Plan a conversion to MP4 or WebM. Raises ConversionError if the input cannot be converted.
 
     ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``evidence`` is
-    what the packets and earlier attempts of this run have shown. ``parallel`` is given if other
+    what the packets and earlier attempts of this run have shown. ``encoder`` is given if other
     outputs are encoded at the same time.
     """
-    number = parallel.number if parallel else 0
     container = CONTAINERS[options.container]
     copying, position = evidence.copying, evidence.position
     video = choose_video(info)
@@ -98,19 +89,14 @@ def plan_video(
     encodes_audio = audio is not None and not (
         copying.audio and can_copy_audio(info, audio, options)
     )
-    copies_audio = audio is not None and not encodes_audio
-
     reading = reading_of(options, position)
     input_options = [*decoder_options(video), *sound_decoder_options(audio)]
     input_options += reading.input_options
-    argv = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
-    argv += ["-map", f"0:{video.stream_index}"]
-    if audio:
-        argv += ["-map", f"0:{audio.stream_index}"]
-        sound = plan_sound(audio, options, evidence)
-        argv += sound.options(evidence.gain) if encodes_audio else ["-c:a", "copy"]
-    argv += NO_METADATA
-    argv += ["-sn", "-dn"]  # no subtitles, no data
+    begin = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
+    audio_options: tuple[str, ...] = ()
+    if audio is not None and encodes_audio:
+        audio_options = tuple(plan_sound(audio, options, evidence).options(evidence.gain))
+    video_options = ["-c:v", "copy"]
     if encodes_video:
         rate_limit = _frame_rate_limit(video, options, evidence.rates)
         filters = video_filter(
@@ -131,28 +117,23 @@ def plan_video(
             is_trimmed=is_trimmed,
             max_rate=max_frame_rate(options),
         )
-        argv += ["-vf", ",".join([*reading.video_filters, filters, *hold])]
+        video_options = ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         _refuse_too_small(size, options.codec)
-        settings = (
-            parallel.encoder
-            if parallel
-            else memory.choose_encoder_settings(video, size, limits, options.codec)
-        )
-        argv += _encoder_options(video, options, size, settings, evidence.rates)
-    else:
-        argv += ["-c:v", "copy"]
-    if options.duration is not None:
-        argv += ["-t", f"{options.duration:.6f}"]
-    argv += [] if number else PROGRESS
-    argv += [*container.muxer, output_url(number)]
-    if copies_audio and audio:
-        # Decode the copied audio too, so that its damage is counted.
-        argv += ["-map", f"0:{audio.stream_index}", *DECODE_ONLY]
+        encoder = encoder or memory.choose_encoder_settings(video, size, limits, options.codec)
+        video_options += _encoder_options(video, options, size, encoder, evidence.rates)
+    writing = Writing(
+        begin=tuple(begin),
+        video=video.stream_index,
+        audio=audio.stream_index if audio else None,
+        video_options=tuple(video_options),
+        audio_options=audio_options,
+        duration=options.duration,
+        muxer=container.muxer,
+    )
+    argv = command([writing])
 
     return ConversionPlan(
-        step=Step(
-            "encode" if encodes_video or encodes_audio else "remux", tuple(argv), Stdout.PROGRESS
-        ),
+        step=Step("encode" if encodes_video or encodes_audio else "remux", argv, Stdout.PROGRESS),
         expected=Expected(
             container=options.container,
             video_codec=options.codec if encodes_video else video.codec,
@@ -168,9 +149,10 @@ def plan_video(
         video_index=video.stream_index,
         audio_index=audio.stream_index if audio else None,
         copies_video=not encodes_video,
-        copies_audio=copies_audio,
+        copies_audio=audio is not None and not encodes_audio,
         start=options.start,
         kept=fit.kept,
+        writing=writing,
     )
 
 
@@ -187,74 +169,6 @@ def _refuse_start_after_end(options: VideoOptions, position: Position | None) ->
             ExitReason.NOTHING_IN_RANGE,
             f"start is at {options.start:g} s, but the last frame ends at {end:g} s; "
             "choose an earlier start",
-        )
-
-
-def choose_video(info: MediaInfo) -> VideoStream:
-    """The first video stream that can be decoded.
-
-    Raises ConversionError with the reason NoVideoStream, UnsupportedFormat, Encrypted, InputDamaged
-    or InputTooLarge.
-    """
-    if info.video:
-        refuse_too_large(info.video[0])
-        _refuse_unknown_colours(info.video[0])
-        return info.video[0]
-    undecodable = [name for name in info.undecodable if name.startswith("video")]
-    if undecodable:
-        raise ConversionError(
-            ExitReason.UNSUPPORTED_FORMAT,
-            f"there is no decoder for {', '.join(undecodable)}; "
-            "convert the input to a common format first",
-        )
-    unread = [stream.codec for stream in info.unread if stream.kind == "video"]
-    if any(stream.scrambled and stream.kind == "video" for stream in info.unread):
-        raise ConversionError(
-            ExitReason.ENCRYPTED,
-            "the video is encrypted, and the converter has no key; use an unencrypted copy",
-        )
-    if unread:
-        raise ConversionError(
-            ExitReason.INPUT_DAMAGED,
-            f"no frame of the {unread[0]} video stream can be decoded; upload the file again",
-        )
-    raise ConversionError(
-        ExitReason.NO_VIDEO_STREAM, "the file has no video stream; use audio_to_mp3"
-    )
-
-
-def refuse_too_large(video: VideoStream) -> None:
-    """Raise ConversionError with the reason InputTooLarge if frames have too many pixels.
-
-    The size comes from the header of the file, so no frame is decoded.
-    """
-    if video.width * video.height > MAX_FRAME_PIXELS:
-        raise ConversionError(
-            ExitReason.INPUT_TOO_LARGE,
-            f"{video.width}x{video.height} is {video.width * video.height / 1e6:.0f} megapixels, "
-            f"over the limit of {MAX_FRAME_PIXELS / 1e6:.0f} for a video; make it smaller",
-        )
-
-
-def _refuse_unknown_colours(video: VideoStream) -> None:
-    """Raise ConversionError (UnsupportedFormat) if the video's colour matrix is in no standard."""
-    if video.color_space == "reserved":
-        raise ConversionError(
-            ExitReason.UNSUPPORTED_FORMAT,
-            "the video names a colour matrix that no standard defines; remove its colour tags",
-        )
-
-
-def refuse_if_needs_dolby_vision(video: VideoStream) -> None:
-    """Raise ConversionError (UnsupportedFormat) if the video needs a Dolby Vision decoder.
-
-    Other decoders show wrong colours if there is no compatible base layer.
-    """
-    if video.needs_dolby_vision:
-        raise ConversionError(
-            ExitReason.UNSUPPORTED_FORMAT,
-            f"Dolby Vision profile {video.dolby_profile} has no base layer that other decoders can "
-            "show; export the video as HDR10, HLG or SDR",
         )
 
 

@@ -37,14 +37,18 @@ class Rates(NamedTuple):
 
         The rule is that of filters.limit_frame_rate, which drops them.
         """
+        return not self.times or self.kept(frame_rate) < len(self.times)
+
+    def kept(self, frame_rate: float) -> int:
+        """How many pictures remain if at most ``frame_rate`` may come per second."""
         if not self.times:
-            return True
-        period, due = 1 / frame_rate, self.times[0]
+            return 0
+        count, period, due = 0, 1 / frame_rate, self.times[0]
         for time in self.times:
-            if time < due - MAX_EARLY * period:
-                return True
-            due = max(time, due + period)
-        return False
+            if time >= due - MAX_EARLY * period:
+                count += 1
+                due = max(time, due + period)
+        return count
 
 
 def measure(index: PacketReader) -> Rates:

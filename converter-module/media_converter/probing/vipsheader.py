@@ -69,8 +69,7 @@ def _held_bytes(loader: str, bands: int, fields: Mapping[str, str]) -> float:
     """The value for ImageInfo.held_bytes. The figures for HEIF, AVIF and GIF were measured."""
     match loader:
         case "jpegload" if fields.get("jpeg-multiscan") == "1":
-            # The loader keeps two bytes per coefficient until the last scan.
-            return 2 * _SAMPLES_PER_PIXEL.get(fields.get("jpeg-chroma-subsample", ""), bands)
+            return held_by_jpeg(fields.get("jpeg-chroma-subsample", ""), bands)
         case "pngload" if fields.get("interlaced") == "1":
             return bands * (2 if fields.get("format") == "ushort" else 1)
         case "heifload":
@@ -82,6 +81,15 @@ def _held_bytes(loader: str, bands: int, fields: Mapping[str, str]) -> float:
             return 5.0
         case _:
             return 0.0
+
+
+def held_by_jpeg(chroma: str, bands: int) -> float:
+    """The value for ImageInfo.held_bytes of a JPEG with several scans.
+
+    The loader keeps two bytes per coefficient until the last scan. ``chroma`` is libvips' word for
+    the subsampling.
+    """
+    return 2 * _SAMPLES_PER_PIXEL.get(chroma, bands)
 
 
 def _delays(text: str) -> tuple[int, ...]:

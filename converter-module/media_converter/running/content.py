@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Final
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
+from media_converter.files import png
+from media_converter.planning.image import page_step
 from media_converter.planning.plan import WHOLE, ConversionPlan, level_step, luma_step
 from media_converter.probing import decoded
 from media_converter.probing.decoded import Level
@@ -72,18 +74,42 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
                 raise _lost("its picture has one colour, but that of the input has not")
 
 
-def check_pictures(run: Run, stream_index: int, pairs: Sequence[tuple[float, float]]) -> None:
+def check_pictures(
+    run: Run, stream_index: int, made: Iterable[float], times: Iterable[float]
+) -> None:
     """Raise ConversionError if all pictures of the output have one colour, and the input's do not.
 
-    Each pair is a time of the output and the same time of the input. ``stream_index`` is that of
-    the input; the output has one stream.
+    ``made`` is the detail of pictures of the output, see :func:`detail_of` and
+    :func:`detail_of_page`. ``stream_index`` is that of the input, and ``times`` are the same places
+    there, in seconds.
     """
-    output, source = Files(run.make_temporary().fd), Files(run.source.fd)
-    detail = max(_detail(run, output, 0, time) for time, _ in pairs)
+    detail = max(made)
     if 0 <= detail <= _MAX_FLAT:
-        there = max(_detail(run, source, stream_index, time) for _, time in pairs)
+        source = Files(run.source.fd)
+        there = max(_detail(run, source, stream_index, time) for time in times)
         if there > _MIN_DETAIL:
             raise _lost("its picture has one colour, but that of the input has not")
+
+
+def detail_of(run: Run, time: float) -> float:
+    """The detail of a picture of a film that was written: how far apart its luma is, 0 to 255.
+
+    Below 0 if it cannot be decoded.
+    """
+    return _detail(run, Files(run.make_temporary().fd), 0, time)
+
+
+def detail_of_page(run: Run, page: int) -> float:
+    """As :func:`detail_of`, of a frame of an animation that was written, from 0."""
+    result = run.run_tool(page_step(page), Files(run.make_temporary().fd))
+    small = png.decode(result.stdout) if result.exit_code == 0 else None
+    if small is None:
+        return -math.inf
+    luma = [
+        0.299 * small.rgba[at] + 0.587 * small.rgba[at + 1] + 0.114 * small.rgba[at + 2]
+        for at in range(0, len(small.rgba), 4)
+    ]
+    return max(luma) - min(luma)
 
 
 _Levels = Callable[[float], Level]

@@ -124,7 +124,7 @@ def _check_beside(root: int, task: Task, output: int, digest: str) -> None:
 
 def _speaks_of(output: int, task: Task, content: bytes) -> bool:
     """Whether a WebVTT file has cues that point into the sprite."""
-    from media_converter.planning.storyboard import lie_within, read_vtt
+    from media_converter.planning.storyboard import lie_within, read_vtt  # most outputs have none
 
     picture = still.measure(os.pread(output, os.fstat(output).st_size, 0))
     if picture is None or len(content) > MAX_BESIDE_BYTES:

@@ -6,7 +6,7 @@ Several videos of the same part of the input are encoded by one run of ffmpeg, w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -14,18 +14,15 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
 from media_converter.options import VideoOptions
 from media_converter.planning import memory
-from media_converter.planning.plan import ConversionPlan, Evidence, combine
-from media_converter.planning.video import (
-    ParallelOutput,
-    choose_video,
-    output_size,
-    plan_video,
-)
+from media_converter.planning.plan import ConversionPlan, Evidence
+from media_converter.planning.together import combine
+from media_converter.planning.video import output_size, plan_video
+from media_converter.planning.video_choice import choose_video
 from media_converter.planning.video_fit import fit_video
 from media_converter.probing import rates
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.running import copies, survey
-from media_converter.running.run import Converted, Run
+from media_converter.running.run import Batch, Converted, Run
 from media_converter.running.transcode import (
     Attempt,
     Source,
@@ -37,9 +34,6 @@ from media_converter.running.transcode import (
     survey_input,
 )
 from media_converter.running.video_sound import with_loudness
-
-Batch = list[tuple[int, Callable[[], Converted]]]
-"""What one run of ffmpeg has written: numbers of outputs, and functions that verify them."""
 
 # If ffmpeg ends for another reason, one of several outputs may be the cause.
 _CONCERNS_ALL: Final = frozenset(
@@ -118,10 +112,14 @@ def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
             yield made
 
 
-def plan_only(run: Run) -> ConversionPlan:
-    """The plan of a conversion of a video. Raises ConversionError if it cannot be converted."""
+def plan_only(run: Run) -> tuple[ConversionPlan, rates.Rates | None]:
+    """The plan of a conversion of a video, and the rates of the requested part, if they are known.
+
+    Raises ConversionError if it cannot be converted.
+    """
     _, source, evidence = _survey(run)
-    return plan_video(source.info, options_of(run), run.limits, run.task.background, evidence)
+    ground = run.task.background
+    return plan_video(source.info, options_of(run), run.limits, ground, evidence), evidence.rates
 
 
 def encoded_as(video: VideoStream, options: VideoOptions) -> memory.Wanted:
@@ -200,12 +198,9 @@ def _plan_together(
 ) -> tuple[ConversionPlan, ...]:
     encoders = _share(batch, video).encoders
     plans = []
-    for number, (film, encoder) in enumerate(zip(batch, encoders, strict=True)):
-        run = film.run
-        background, parallel = run.task.background, ParallelOutput(number, encoder)
-        plans.append(
-            plan_video(info, film.options, run.limits, background, film.evidence, parallel)
-        )
+    for film, encoder in zip(batch, encoders, strict=True):
+        run, background = film.run, film.run.task.background
+        plans.append(plan_video(info, film.options, run.limits, background, film.evidence, encoder))
     batch[0].run.log(f"{len(batch)} videos from one decoder")
     return combine(plans)
 

@@ -13,9 +13,9 @@ from media_converter.planning.image import plan_image, refusing_warnings, verify
 from media_converter.planning.image_fit import fit_image
 from media_converter.planning.image_input import EARLY_END
 from media_converter.planning.plan import ConversionPlan
-from media_converter.probing import vipsheader
+from media_converter.probing import jpeg_header, vipsheader
+from media_converter.probing.media import ImageInfo
 from media_converter.running import image_input, verify
-from media_converter.running.image_frames import cut_frames
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.run import Converted, Run, refuse_playlists_and_documents
 from media_converter.step import Step
@@ -37,6 +37,8 @@ def convert_image(run: Run, options: ImageOptions) -> Converted:
         raise image_input.truncated("the data of its last pixels are missing")
     if plan.save:
         if plan.expected.frames is not None:
+            from media_converter.running.image_frames import cut_frames  # for animations only
+
             fit = fit_image(facts.info.displayed_size, options)
             target = cut_frames(run, facts.info, fit, options.gravity, target)
         _save(run, plan.save, target, output.fd)
@@ -111,13 +113,18 @@ def probe_image(run: Run, source: int) -> image_input.ImageFacts:
     facts = image_input.examine_bitmap(run.read, run.source.size_bytes)
     if facts:
         return facts
+    info = jpeg_header.read_header(run.read) or _ask_vipsheader(run, source)
+    return image_input.examine(run, info, run.source.size_bytes)
+
+
+def _ask_vipsheader(run: Run, source: int) -> ImageInfo:
     step = vipsheader.step()
     result = run_image_tool(run, step, Files(source))
     canvas_pixels = structure.gif_canvas_pixels(run.read)
     info = vipsheader.parse(result.stdout, canvas_pixels) if result.exit_code == 0 else None
     if info is None:
         raise run.explain_failure(step, result)
-    return image_input.examine(run, info, run.source.size_bytes)
+    return info
 
 
 def run_image_tool(run: Run, step: Step, files: Files) -> ProcessResult:

@@ -113,7 +113,7 @@ def examine(tools: Tools, info: ImageInfo, size_bytes: int) -> ImageFacts:
     """Read what libvips does not. ``info`` is what it found. Raises ConversionError."""
     page = tiff.first_page(tools.read) if info.format == "tiff" else None
     if page:
-        info = image_input.prepared_info(info, page)
+        info = image_input.prepared_info(info, page, size_bytes)
     if info.format == "webp" and not info.is_animated and image_layout.is_lossless_webp(tools.read):
         info = info._replace(held_bytes=_LOSSLESS_WEBP_BYTES)
     if info.format == "heif":

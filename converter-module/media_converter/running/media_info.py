@@ -22,7 +22,7 @@ from media_converter.planning.media_info import (
     describe_media,
 )
 from media_converter.planning.thumbnail import ThumbnailRequest
-from media_converter.planning.video import refuse_if_needs_dolby_vision
+from media_converter.planning.video_choice import refuse_if_needs_dolby_vision
 from media_converter.probing.media import MediaInfo
 from media_converter.running import image, image_input, loudness, survey, thumbnail, verify
 from media_converter.running.process import Files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import accumulate
 from typing import NamedTuple
 
 from media_converter.contract import ExitReason, Output
@@ -14,7 +15,7 @@ from media_converter.planning.plan import ConversionPlan, luma_step
 from media_converter.planning.preview import Look, Part, Place, most_parts, places, plan_preview
 from media_converter.planning.preview import preview_size as size_of
 from media_converter.planning.thumbnail import is_dark
-from media_converter.planning.video import choose_video, refuse_if_needs_dolby_vision
+from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
 from media_converter.probing import ffprobe, holes
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.running import content, survey, transcode, verify
@@ -46,6 +47,7 @@ def write_preview(run: Run, options: PreviewOptions) -> Converted:
     if plan.expected.container == "webp":
         data = os.pread(output.fd, os.fstat(output.fd).st_size, 0)
         image = verify.check_image(still.measure(data), plan.expected)
+        _check_pages(run, preview, image.frames)
         width, height, codec, duration = image.width, image.height, "webp", None
     else:
         found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
@@ -130,8 +132,21 @@ def _judge(run: Run, preview: Preview) -> tuple[str, ...]:
 
 def _check_content(run: Run, preview: Preview) -> None:
     """Raise ConversionError if the preview has one colour where the film has not."""
-    begin, pairs = 0.0, list[tuple[float, float]]()
-    for part in preview.parts:
-        pairs.append((begin, part.position.time))
-        begin += part.seconds
-    content.check_pictures(run, preview.video.stream_index, pairs)
+    begins = accumulate((part.seconds for part in preview.parts[:-1]), initial=0.0)
+    made = (content.detail_of(run, begin) for begin in begins)
+    content.check_pictures(run, preview.video.stream_index, made, _times(preview))
+
+
+def _check_pages(run: Run, preview: Preview, frames: int) -> None:
+    """As :func:`_check_content`, of an animation.
+
+    Its encoder merges frames that are equal, so a frame has no certain time.
+    """
+    count = len(preview.parts)
+    pages = sorted({number * frames // count for number in range(count)})
+    made = (content.detail_of_page(run, page) for page in pages)
+    content.check_pictures(run, preview.video.stream_index, made, _times(preview))
+
+
+def _times(preview: Preview) -> list[float]:
+    return [part.position.time for part in preview.parts]

@@ -16,7 +16,7 @@ from media_converter.files.space import check_free_space
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits, oom_kills
 from media_converter.options import ImageOptions
-from media_converter.probing import decoded, holes
+from media_converter.probing import decoded
 from media_converter.probing.chain import Hole
 from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
@@ -40,6 +40,10 @@ class Converted(NamedTuple):
     output: Output
     warnings: tuple[str, ...] = ()
     beside: bytes = b""
+
+
+Batch = list[tuple[int, Callable[[], Converted]]]
+"""What one run of ffmpeg has written: numbers of outputs, and functions that verify them."""
 
 
 Listed = tuple[int, tuple[float, float] | None]
@@ -150,6 +154,8 @@ class Run(NamedTuple):
 
     def _missing_or_walk(self) -> int:
         """As ``missing_bytes``, but walks the input if its header promises nothing."""
+        from media_converter.probing import holes  # only for a failure
+
         missing = self.missing_bytes()
         if missing or not holes.can_miss_bytes(self.read):
             return missing
@@ -166,6 +172,8 @@ def hole_finder(source: Input, runner: Runner) -> Callable[[int | None], tuple[H
 
     @cache
     def find(until: int | None) -> tuple[Hole, ...]:
+        from media_converter.probing import holes  # no image needs it
+
         return holes.find(read, source.size_bytes, until)
 
     return find

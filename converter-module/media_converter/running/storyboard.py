@@ -28,7 +28,7 @@ from media_converter.planning.storyboard import (
     time_of_picture,
     write_vtt,
 )
-from media_converter.planning.video import choose_video, refuse_if_needs_dolby_vision
+from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
 from media_converter.probing import holes
 from media_converter.probing.chain import Hole
 from media_converter.probing.codecs import ONLY_KEY_PICTURES

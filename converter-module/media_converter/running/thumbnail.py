@@ -15,7 +15,7 @@ from media_converter.planning.thumbnail import (
     plan_last_frame,
     plan_thumbnail,
 )
-from media_converter.planning.video import choose_video, refuse_if_needs_dolby_vision
+from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
 from media_converter.probing.decoded import Shape, shape_of_pictures
 from media_converter.probing.media import VideoStream
 from media_converter.running import survey

@@ -11,7 +11,7 @@ from functools import partial
 
 from media_converter.options import VideoOptions
 from media_converter.planning.plan import Evidence
-from media_converter.planning.video import choose_video
+from media_converter.planning.video_choice import choose_video
 from media_converter.planning.video_sound import VideoSound, plan_sound, sound_of, trial_step
 from media_converter.probing.decoded import Loudness
 from media_converter.probing.media import MediaInfo

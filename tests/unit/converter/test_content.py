@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import cast
 
@@ -17,6 +18,7 @@ from media_converter.running import content
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.run import Run
 from media_converter.step import Step
+from tests.converter.rawfiles import RGB, png
 from tests.unit.converter.builders import INFO, LIMITS, value_of
 
 INPUT, OUTPUT = 3, 4
@@ -115,6 +117,52 @@ def test_when_sound_is_lost(made: float | None, given: float | None, word: str) 
 )
 def test_when_a_picture_is_lost(made: int | None, given: int | None, is_lost: bool) -> None:
     assert ("one colour" in check(FakeRun(always(made), always(given)), PICTURE)) == is_lost
+
+
+@pytest.mark.parametrize(
+    ("made", "given", "is_lost"),
+    [
+        ([0, 6], 25, True),
+        ([0, 7], 200, False),
+        ([0, 6], 24, False),
+        ([-math.inf, -math.inf], 200, False),
+        ([0], None, False),
+    ],
+)
+def test_when_the_pictures_of_a_preview_are_lost(
+    made: list[float], given: int | None, is_lost: bool
+) -> None:
+    run = cast("Run", FakeRun(always(0), always(given)))
+    expected = pytest.raises(ConversionError, match="one colour") if is_lost else nullcontext()
+    with expected:
+        content.check_pictures(run, 0, iter(made), [START + 1, START + 2])
+
+
+class PageRun(FakeRun):
+    """Answers with what libvips would print about a frame."""
+
+    def __init__(self, code: int, printed: bytes) -> None:
+        super().__init__(always(0), always(0))
+        self.steps: list[Step] = []
+        self._result = ProcessResult(code, printed, "")
+
+    def run_tool(
+        self, step: Step, files: Files, on_error_line: Callable[[str], None] = print
+    ) -> ProcessResult:
+        assert files.source == OUTPUT
+        self.steps.append(step)
+        return self._result
+
+
+def test_the_detail_of_a_frame() -> None:
+    two = png(2, 1, 8, RGB, bytes((255, 255, 255, 0, 0, 0)))
+    run = PageRun(0, two)
+    assert content.detail_of_page(cast("Run", run), 7) == pytest.approx(255)
+    assert "[page=7]" in run.steps[0].argv[2]
+    red = png(2, 1, 8, RGB, bytes((200, 0, 0) * 2))
+    assert content.detail_of_page(cast("Run", PageRun(0, red)), 0) == 0
+    assert content.detail_of_page(cast("Run", PageRun(1, two)), 0) == -math.inf
+    assert content.detail_of_page(cast("Run", PageRun(0, b"")), 0) == -math.inf
 
 
 def test_content_at_one_place_is_enough() -> None:

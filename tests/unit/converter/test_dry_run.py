@@ -17,8 +17,7 @@ from media_converter.planning import memory
 from media_converter.planning.plan import Copying
 from media_converter.planning.video import plan_video
 from media_converter.running import films, survey
-from media_converter.running.films import Batch
-from media_converter.running.run import Converted, Known, Run, hole_finder
+from media_converter.running.run import Batch, Converted, Known, Run, hole_finder
 from media_converter.running.transcode import Source
 from media_converter.task import OutputFields, Task, task_for
 from tests.unit.converter.builders import INFO, LISTED, VIDEO, FakeSignals, runner
@@ -96,7 +95,7 @@ def test_the_planned_memory_is_that_of_the_videos_that_fit_together(
     monkeypatch.setattr(
         films,
         "plan_only",
-        lambda run: plan_video(INFO, films.options_of(run), limits, "FFFFFF", ENCODED),
+        lambda run: (plan_video(INFO, films.options_of(run), limits, "FFFFFF", ENCODED), None),
     )
     machine = runner(FakeSignals(), 60, lambda: None)
     plans = dry_run.plan_outputs(tasks, limits, machine, str(tmp_path), lambda line: None)

@@ -10,6 +10,7 @@ from media_converter.planning import estimates
 from media_converter.planning.estimates import Estimate
 from media_converter.planning.memory import Wanted
 from media_converter.planning.video_codecs import CODECS
+from media_converter.probing.rates import Rates
 from tests.unit.converter.builders import VIDEO
 
 WANTED = Wanted((1280, 720))
@@ -72,3 +73,16 @@ def test_sound_has_the_size_of_its_bit_rate() -> None:
 def test_every_format_of_an_image_has_an_estimate(output_format: str) -> None:
     assert estimates.of_still(10**6, (100, 100), output_format).size
     assert estimates.of_still(10**6, (100, 100), output_format).seconds
+
+
+def test_the_packets_tell_how_many_pictures_there_are() -> None:
+    fast = Rates(tuple(number / 100 for number in range(1000)), 0.0, 100.0)
+    assert estimates.pictures(10.0, 25, 60, None) == (250, 250)
+    assert estimates.pictures(10.0, 25, 60, fast) == (1000, fast.kept(60))
+    assert fast.kept(60) == pytest.approx(600, abs=2)
+    assert estimates.pictures(10.0, 25, 200, fast) == (1000, 1000)
+    assert estimates.pictures(None, 25, 60, fast) == (1000, fast.kept(60))
+    slow = Rates((0.0, 5.0), 0.0, 1.0)
+    assert estimates.pictures(10.0, 25, 60, slow) == (2, 250), "pictures that stand are repeated"
+    assert estimates.pictures(10.0, 25, 60, Rates((), 0.0, 0.0)) == (250, 250)
+    assert estimates.pictures(None, 25, 60, None) is None

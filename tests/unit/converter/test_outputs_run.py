@@ -25,9 +25,8 @@ from media_converter.options import (
     ThumbnailOptions,
     VideoOptions,
 )
-from media_converter.running.films import Batch
 from media_converter.running.overall import Overall
-from media_converter.running.run import Known, Run
+from media_converter.running.run import Batch, Known, Run
 from tests.unit.converter.builders import INFO
 from tests.unit.converter.outputs_bench import NAMES, Bench, F, K, P, S, digest, kill, tasks
 

@@ -135,13 +135,26 @@ def test_an_image_counts_with_what_is_held_of_it(
         assert refused_memory(info, "jpeg", side, needed << 20) is None
 
 
-def test_a_loader_keeps_rows_of_tiles() -> None:
-    for height, samples, bits, held in (
-        (0, 3, 8, 0.0), (128, 3, 8, 128 * 6 / 9000), (9000, 4, 16, 16.0), (60000, 3, 8, 6.0),
-    ):  # fmt: skip
-        page = TiffPage(samples, bits, UNSIGNED, 3, samples == 4, height)
-        found = prepared_info(LARGE._replace(format="tiff"), page)
-        assert found.held_bytes == pytest.approx(held)
+@pytest.mark.parametrize(
+    ("tile", "sample_bytes", "file_bytes", "held"),
+    [
+        ((0, 0), 3, 1e9, 0),
+        # Two rows, and a tile twice.
+        ((128, 128), 3, 1e9, 3 * (2 * 128 * 12_000 + 2 * 128 * 128)),
+        # The only row, the only tile, and the file.
+        ((12_000, 9_000), 8, 1e6, 8 * 2 * 108e6 + 1e6),
+        ((12_000, 9_000), 3, 1e9, 3 * 3 * 108e6),
+        # The tile is larger than the image.
+        ((12_016, 12_000), 3, 1e9, 3 * (108e6 + 2 * 12_016 * 12_000)),
+    ],
+)
+def test_a_loader_keeps_rows_of_tiles(
+    tile: tuple[int, int], sample_bytes: int, file_bytes: float, held: float
+) -> None:
+    samples, bits = (4, 16) if sample_bytes == 8 else (3, 8)
+    page = TiffPage(samples, bits, UNSIGNED, 3, samples == 4, tile)
+    found = prepared_info(LARGE._replace(format="tiff"), page, int(file_bytes))
+    assert found.held_bytes * 108e6 == pytest.approx(held)
 
 
 def test_without_a_limit_memory_still_has_an_end() -> None:

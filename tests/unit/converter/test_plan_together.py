@@ -8,8 +8,9 @@ from media_converter.contract import MAX_OUTPUTS
 from media_converter.limits import Limits
 from media_converter.options import AudioOptions, VideoOptions
 from media_converter.planning import memory
-from media_converter.planning.plan import Copying, Evidence, combine
-from media_converter.planning.video import ParallelOutput, plan_video
+from media_converter.planning.plan import Copying, Evidence
+from media_converter.planning.together import combine
+from media_converter.planning.video import plan_video
 from media_converter.planning.video_codecs import CODECS
 from media_converter.running.films import same_part
 from media_converter.step import COVER_FD, INPUT_FD, LAST_FD, OUTPUT_FD, output_fd
@@ -28,9 +29,9 @@ def together(limits: Limits = LIMITS, duration: float | None = None) -> tuple[st
             limits,
             WHITE,
             Evidence(Copying(video=False)),
-            parallel=ParallelOutput(number, encoder),
+            encoder=encoder,
         )
-        for number, (resolution, encoder) in enumerate(zip(RESOLUTIONS, encoders, strict=True))
+        for resolution, encoder in zip(RESOLUTIONS, encoders, strict=True)
     ]
     combined = combine(plans)
     assert len({plan.step for plan in combined}) == 1
@@ -58,8 +59,8 @@ def test_copied_sound_is_decoded_whichever_output_copies_it() -> None:
     evidence = Evidence(Copying(video=False))
     encoders = memory.share(VIDEO, SIZES[:2], LIMITS).encoders
     plans = [
-        plan_video(INFO, options, LIMITS, WHITE, evidence, parallel=ParallelOutput(number, encoder))
-        for number, (options, encoder) in enumerate(zip(wanted, encoders, strict=True))
+        plan_video(INFO, options, LIMITS, WHITE, evidence, encoder=encoder)
+        for options, encoder in zip(wanted, encoders, strict=True)
     ]
     assert [plan.copies_audio for plan in plans] == [False, True]
     argv = combine(plans)[0].step.argv
@@ -145,7 +146,7 @@ def test_checksums_of_sound_are_checked_whichever_output_has_none(silent: int) -
             ),
             LIMITS,
             WHITE,
-            parallel=ParallelOutput(number, encoder),
+            encoder=encoder,
         )
         for number, encoder in enumerate(encoders)
     ]
