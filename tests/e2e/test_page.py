@@ -65,7 +65,7 @@ async def _submit(page: Page, kind: str, output: str) -> str:
     await page.get_by_label("What to make").select_option(kind)
     await page.get_by_label("Input file").fill("input/big-buck-bunny.mov")
     await page.get_by_label("Output file").fill(output)
-    await page.get_by_role("button", name="Start").click()
+    await page.get_by_role("button", name="Start", exact=True).click()
     detail = page.locator("#detail")
     await expect(detail.locator(".path")).to_have_text(output)
     return await detail.locator("dt:text-is('Name') + dd").inner_text()
