@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-_LEAST_SECONDS: Final = 1.0
-"""A speed that was measured for a shorter time says little."""
+_LEAST_SECONDS: Final = 0.4
+"""A speed that was measured for a shorter time says little. ffmpeg tells its progress twice a
+second, so this needs two samples."""
+_LEAST_SECONDS_OF_ENCODER: Final = 1.0
+"""An encoder with a queue writes in bursts."""
 _CHECK_SECONDS: Final = 0.4
 """To probe an output and to look at a few places of it."""
 _SYNCED_BYTES_PER_SECOND: Final = 150_000_000
 """To hash an output and to write it to the disk."""
 
 
-LEAST_READ: Final = 0.05
+_LEAST_READ: Final = 0.05
 """An encoder has a queue that counts if it has taken this share of the input before it writes."""
 
 
@@ -27,9 +30,9 @@ class _First(NamedTuple):
 class Forecast:
     """The time that a tool needs for the rest of its media, since ``began``. All are in seconds.
 
-    The first sample with an output starts the clock. Before it, a tool opens its files, which
-    ffmpeg's own speed includes. From then on, the mean speed counts: the speed of the moment
-    depends on the scene.
+    The first sample with an output starts the clock. Before it, a tool opens its files. ffmpeg's
+    own speed includes this, so it says nothing about a run of a few seconds, or about an encoder.
+    From then on, the mean speed counts: the speed of the moment depends on the scene.
 
     An encoder also fills a queue before it writes: it decodes and analyses pictures. It never does
     this again for them. So if the queue is a large part of a short film, reading and writing are
@@ -53,9 +56,11 @@ class Forecast:
                 self._first = _First(now, done, read)
             return None
         elapsed, written = now - first.now, done - first.done
-        if elapsed < _LEAST_SECONDS or written <= 0:
+        has_queue = first.read >= _LEAST_READ and read >= first.read
+        least = _LEAST_SECONDS_OF_ENCODER if has_queue else _LEAST_SECONDS
+        if elapsed < least or written <= 0:
             return None
-        if first.read < LEAST_READ or read < first.read:
+        if not has_queue:
             return max(0.0, total - done) * elapsed / written
         reading = (first.now - self._began) / first.read
         writing = max(0.0, elapsed - reading * (read - first.read)) / written

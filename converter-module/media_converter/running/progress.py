@@ -8,7 +8,7 @@ from typing import Final
 
 from media_converter.contract import ExitReason, Progress
 from media_converter.errors import ConversionError
-from media_converter.running.forecast import LEAST_READ, Forecast, checks
+from media_converter.running.forecast import Forecast, checks
 
 # The fewest plausible bytes per second of media. A file of unknown duration may be a video that
 # hardly moves.
@@ -94,7 +94,7 @@ class Meter:
             return Progress(speed=speed)
         # The percentage never decreases. It is 100 only after the output is verified and in place.
         self._percent = max(self._percent, min(99, int(100 * done / self._duration)))
-        return Progress(self._percent, speed, self._left(done, self._duration, speed))
+        return Progress(self._percent, speed, self._left(done, self._duration))
 
     def _by_pictures(self, done: float | None) -> float | None:
         """The time that was written. When one stream has ended, ffmpeg tells the pictures only."""
@@ -106,13 +106,9 @@ class Meter:
             self._picture_seconds = done / pictures
         return done
 
-    def _left(self, done: float, duration: float, speed: float | None) -> int | None:
+    def _left(self, done: float, duration: float) -> int | None:
         """How many seconds the run still takes. None if that is not known."""
-        read = self._read()
-        left = self._forecast.left(done, duration, self._now(), read)
-        # ffmpeg's own speed is much too low while an encoder has only begun to write.
-        if left is None and speed and read < LEAST_READ:
-            left = max(0.0, duration - done) / speed
+        left = self._forecast.left(done, duration, self._now(), self._read())
         if left is None:
             return None
         written = self._block.get("total_size", "")
