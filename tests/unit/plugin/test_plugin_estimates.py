@@ -66,7 +66,8 @@ def running(name: str, left: float | None, began: float = -60) -> dict[str, Any]
 def queued(
     name: str, place: int, reason: str = "WaitingForSlot", version: int = 7
 ) -> dict[str, Any]:
-    made = body(name, {"phase": "Queued", "reason": reason, "queuePosition": place})
+    status = {"phase": "Queued", "reason": reason, "queuePosition": place, "arrival": place}
+    made = body(name, status)
     made["metadata"]["resourceVersion"] = str(version)
     return made
 
