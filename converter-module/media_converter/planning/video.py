@@ -187,7 +187,7 @@ def can_copy_video(
     """
     if rates is None:
         return False
-    frame_rate = rate_of(video, rates)
+    frame_rate = highest_frame_rate(video, rates)
     return (
         _can_copy_packets(info, options)
         and _can_copy_codec(video, options)
@@ -239,7 +239,12 @@ def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
     return not trims and info.container in _COPYABLE_CONTAINERS
 
 
-def rate_of(video: VideoStream, rates: Rates | None = None) -> float:
+def header_frame_rate(video: VideoStream) -> float:
+    """The higher of r_frame_rate and avg_frame_rate. MAX_FRAME_RATE if neither is known."""
+    return highest_frame_rate(video, None)
+
+
+def highest_frame_rate(video: VideoStream, rates: Rates | None) -> float:
     """The highest of r_frame_rate, avg_frame_rate and the frame rate measured from the packets.
 
     ffprobe reads only the start of the file, and the frame rate can rise later. MAX_FRAME_RATE if
@@ -262,7 +267,7 @@ def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | 
     Without timestamps, a limit in the options always applies.
     """
     limit = max_frame_rate(options)
-    if rate_of(video) > limit:
+    if header_frame_rate(video) > limit:
         return limit
     if rates is None or not rates.times:
         return options.max_frame_rate
@@ -276,16 +281,23 @@ def _encoder_options(
     encoder: memory.Encoder,
     rates: Rates | None,
 ) -> list[str]:
-    # video_filter changes the times of short GIF frames with setpts. After setpts, the last frame
-    # has no duration. A constant rate of 10 frames per second gives it one.
+    # Browsers show GIF frames shorter than 20 ms for 100 ms, and so does video_filter, with setpts.
+    # setpts leaves the last frame without a duration. A constant rate of 10 frames per second gives
+    # it 100 ms.
     max_rate = max_frame_rate(options)
-    is_fast = has_10ms_frames(video)
-    argv = ["-fps_mode", "cfr", "-r", f"{min(10, max_rate)}"] if is_fast else ["-fps_mode", "vfr"]
-    if not is_fast and rate_of(video, rates) > _MAX_RATE_RATIO * rate_of(video):
+    is_slowed_gif = has_10ms_frames(video)
+    argv = (
+        ["-fps_mode", "cfr", "-r", f"{min(10, max_rate)}"]
+        if is_slowed_gif
+        else ["-fps_mode", "vfr"]
+    )
+    if not is_slowed_gif and highest_frame_rate(video, rates) > _MAX_RATE_RATIO * header_frame_rate(
+        video
+    ):
         # By default, ffmpeg rounds timestamps to multiples of one frame of the header's rate, and
         # drops frames that fall on the same timestamp.
         argv += ["-enc_time_base", "filter"]
-    limit = bit_rate_limit(options, size, min(rate_of(video, rates), max_rate))
+    limit = bit_rate_limit(options, size, min(highest_frame_rate(video, rates), max_rate))
     codec = CODECS[options.codec]
     return argv + codec.options(options.quality or DEFAULT_QUALITY, encoder, limit)
 
@@ -312,7 +324,8 @@ def _streams_duration(
         return info.duration
     if video.duration is not None:
         return video.duration
-    if info.audio and rates and rates.times:
+    leaves_out_audio = bool(info.audio)
+    if leaves_out_audio and rates and rates.times:
         return max(0.0, rates.times[-1] - info.start)
     return info.duration
 

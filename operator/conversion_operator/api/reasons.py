@@ -82,8 +82,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "contains the namespace.",
         ),
         _R.WAITING_FOR_SLOT: Explanation(
-            "All slots are in use. `CONVERTER_MAX_PARALLEL` is the number of slots. Or as "
-            "many Jobs are suspended as the operator allows at a time: `status.message` says so.",
+            "Either all `CONVERTER_MAX_PARALLEL` slots are in use, or the number of suspended Jobs "
+            "(see `JobSuspended`) has reached its limit. Then `status.message` says so.",
             "Starts automatically. To start it earlier, raise `spec.priority` or "
             "`CONVERTER_MAX_PARALLEL`.",
         ),

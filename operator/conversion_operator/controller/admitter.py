@@ -66,7 +66,7 @@ class Admitter:
 
     The admitter calls ``enqueue`` with the uid of each conversion whose Job or reason for waiting
     changed, and of each that is new in the queue. ``backlog`` returns how many conversions wait to
-    be reconciled because something has happened to them. The admitter calls ``on_inherited`` with
+    be reconciled, without those of low priority. The admitter calls ``on_inherited`` with
     the namespaces that the former leader has recorded on the Lease, and ``refresh_position`` with
     the uid of each conversion whose position an edit of its priority has changed.
     """
@@ -90,12 +90,12 @@ class Admitter:
         self._context, self._enqueue = context, enqueue
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
         self._creator = JobCreator(
-            context, leadership, self._on_reservation_end, self.wake, self._has_room
+            context, leadership, self._on_reservation_end, self.wake, self._inherited_fits
         )
         self._policy = context.policy()
         self._settings_changed_at = EPOCH
         self.queue = Queue(self._find, context.store.writers, self._creator.reserved, self._policy)
-        self.queue.reserved_in = self._creator.queues
+        self.queue.reserved_conversion_queues = self._creator.conversion_queues
         self._slots = SlotCounter(self.queue, context.sync)
         self._virtual_times = VirtualTimes()
         self._yielding: frozenset[str] = frozenset()
@@ -207,7 +207,7 @@ class Admitter:
         batch = self._attempts(selection)
         changed_uids = self.queue.take_changed()
         namespaces = {uid: self.queue.namespace_of(uid) for uid in batch}
-        queues = {uid: name for uid in namespaces if (name := self.queue.queue_of(uid))}
+        queues = {uid: name for uid in namespaces if (name := self.queue.conversion_queue_of(uid))}
         self._reserve(namespaces, queues)
         is_recorded = await self._record(batch, namespaces, selection.times)
         if is_recorded:
@@ -277,6 +277,8 @@ class Admitter:
         """The slots in use by namespace, for the next write of the Lease."""
         if self._prepared_term == self._leadership.term:
             await self._update_queue()
+        # Not taken over yet, or leadership changed during the await: the record of the former
+        # leader still holds.
         if self._prepared_term != self._leadership.term:
             return self._leadership.inherited_slots
         return self._slots.to_record()
@@ -285,10 +287,11 @@ class Admitter:
         """How many slots are in use."""
         return self._slots.held()
 
-    def _has_room(self, conversion: Conversion) -> bool:
-        """Whether the limits have room for a conversion that has a reservation.
+    def _inherited_fits(self, conversion: Conversion) -> bool:
+        """Whether a conversion that a former leader admitted still fits into the limits.
 
-        Cost: iterates over the namespaces, once for each admission of a former leader.
+        The ConversionQueue in which it was admitted is unknown, and may have changed since. Cost:
+        iterates over the namespaces, once for each such admission.
         """
         self._needs_pass |= self.queue.update(self._cluster.now())
         standing = self.queue.standing(conversion.key.uid)
@@ -341,7 +344,8 @@ class Admitter:
         for uid in self.queue.take_reordered():
             self._refresh_position(uid)
         for uid in changed:
-            # The others are enqueued when their reservation ends.
+            # A conversion with a reservation is enqueued when its reservation ends. But a rejected
+            # one is enqueued now, so that its status shows the rejection.
             if uid not in self._creator.reserved or uid in rejected:
                 self._enqueue(uid)
         if not self._context.leads():
@@ -367,7 +371,8 @@ class Admitter:
         # At the same time: a request that gets no response must not delay the others.
         exist = await asyncio.gather(*(self._claims.exists(name, claim) for name in namespaces))
         missing = {name for name, found in zip(namespaces, exist, strict=True) if not found}
-        # What has changed meanwhile may be much. This pass sees it, so it needs no other one.
+        # Many conversions may have changed during the requests. Ignore the result of `update`: this
+        # pass already takes the changes into account, so they do not need another one.
         while self.queue.marked > _SLICE:
             self.queue.update(self._cluster.now(), _SLICE)
             await asyncio.sleep(0)
@@ -393,15 +398,17 @@ class Admitter:
         admitted = {
             admission.namespace for admission in self._leadership.inherited_admissions.values()
         }
+        # `begin_term` makes every start wait for the lists of the inherited namespaces that are
+        # known by then. So pass those that may have running Jobs before it. The namespace is "" in
+        # an admission that an old release recorded.
         self._on_inherited((admitted | {name for name in slots if slots[name]}) - {""})
         self._sync.begin_term()
-        # A namespace that is recorded with 0 slots has no running Jobs, but callbacks may still be
-        # owed there. These namespaces come after `begin_term`, so that the namespaces in
-        # WATCH_NAMESPACES do not wait for their lists.
+        # Namespaces with 0 slots have no running Jobs, but callbacks may be owed there. Pass them
+        # after `begin_term`, so that no start waits for the lists of these namespaces.
         self._on_inherited([name for name in slots if not slots[name]])
         for uid, (attempt, namespace) in self._leadership.inherited_admissions.items():
             if uid not in self._creator.reserved:
                 self._reserve({uid: namespace})
-                # The former leader may have sent the create request for this attempt, or may send
-                # it when its process resumes.
-                self._creator.start(uid, attempt, policy, last_unknown_result_at=time.monotonic())
+                # Treat this as a create request of this moment whose result is unknown: the former
+                # leader may have sent it, or may send it when its process resumes.
+                self._creator.start(uid, attempt, policy, unresolved_create_at=time.monotonic())

@@ -381,7 +381,7 @@ class Pod(Child):
         return not self.deleted and self.phase not in ("Succeeded", "Failed")
 
     @property
-    def is_garbage_collected(self) -> bool:
+    def gc_will_delete(self) -> bool:
         """True if the garbage collector will delete this ended pod after its Job.
 
         If the Job was deleted with ``--cascade=orphan``, the pod has no owner reference, and the

@@ -61,7 +61,7 @@ class Queue:
         self._find, self._find_writers = find, find_writers
         self.reserved, self.policy = reserved, policy
         # The ConversionQueue in which a uid was admitted, if that is known.
-        self.reserved_in: Mapping[str, str] = {}
+        self.reserved_conversion_queues: Mapping[str, str] = {}
         self.namespaces: dict[str, NamespaceQueue] = {}
         self._namespace_of: dict[str, str] = {}
         # popitem() of a plain dict cannot take the oldest one.
@@ -192,7 +192,7 @@ class Queue:
         """The namespace of a conversion. "" if nothing in the queue depends on it."""
         return self._namespace_of.get(uid, "")
 
-    def queue_of(self, uid: str) -> str:
+    def conversion_queue_of(self, uid: str) -> str:
         """The ConversionQueue of a conversion. "" if nothing in the queue depends on it."""
         standing = self.standing(uid)
         return standing.work.queue if standing else ""
@@ -238,7 +238,7 @@ class Queue:
             if standing is None:
                 found[namespace, UNKNOWN] += 1
             elif not standing.slots:
-                name = self.reserved_in.get(uid, standing.work.queue)
+                name = self.reserved_conversion_queues.get(uid, standing.work.queue)
                 found[standing.namespace, standing.work._replace(queue=name)] += 1
         return found
 

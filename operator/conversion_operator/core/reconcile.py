@@ -41,7 +41,7 @@ from conversion_operator.core.plan import (
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
 from conversion_operator.core.stopping import plan_stop, stop_reason
-from conversion_operator.core.suspended import ended_by_missed_suspension, plan_job_suspended
+from conversion_operator.core.suspended import ended_by_unobserved_suspension, plan_job_suspended
 from conversion_operator.core.transitions import limit_status_size, with_pending_callback_if_ended
 from conversion_operator.core.unresolved import plan_unresolved
 from conversion_operator.core.verdict import (
@@ -94,15 +94,15 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
     sidecar does not exit. A pod that still exists CONVERTER_LOST_SECONDS after its deletion was
     requested is deleted by force: its node is lost.
     """
-    deadlines = _deadlines_of_orphans(children, timedelta(seconds=policy.start_timeout))
+    deadlines = _deletion_deadlines(children, timedelta(seconds=policy.start_timeout))
     overdue = {uid for uid, deadline in deadlines.items() if deadline <= now}
     deletions: tuple[Action, ...] = tuple(
         DeleteJob(job, foreground=job.live)
         for job in children.jobs
         if (not job.live or job.uid in overdue) and not job.deleted and not job.deleting
     )
-    orphans = (pod for pod in children.pods_without_job if not pod.is_garbage_collected)
-    pods = delete_pods(pod for pod in orphans if not pod.live or pod.uid in overdue)
+    remaining = (pod for pod in children.pods_without_job if not pod.gc_will_delete)
+    pods = delete_pods(pod for pod in remaining if not pod.live or pod.uid in overdue)
     delays = [deadline - now for uid, deadline in deadlines.items() if uid not in overdue]
     lost_timeout = timedelta(seconds=policy.lost_timeout)
     lost = force_delete_overdue_pods(children.pods, now, lost_timeout)
@@ -112,7 +112,7 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
     return Plan((*deletions, *pods, *lost), requeue_after=min(delays, default=None))
 
 
-def _deadlines_of_orphans(children: Children, start_timeout: timedelta) -> dict[str, datetime]:
+def _deletion_deadlines(children: Children, start_timeout: timedelta) -> dict[str, datetime]:
     """When each live Job or pod is deleted, by uid. One that converts has no deadline."""
     started_pods = {
         pod.job_name: pod
@@ -146,8 +146,9 @@ def callback_url(conversion: Conversion, default: str) -> str:
 def _outputs_are_pruned(conversion: Conversion) -> bool:
     """Whether the API server prunes the outputs, because its CRD is older than this operator.
 
-    No CRD accepts a spec without outputs. So if there are none, they are in fields that the CRD in
-    the cluster does not know. A write of the status would remove these fields from storage.
+    Every release of the CRD requires outputs. If there are none, the object was stored under a
+    later CRD, and the older CRD in the cluster hides the fields that have them. A write of the
+    status would remove these fields from storage.
     """
     return NO_OUTPUTS in conversion.spec_error
 
@@ -197,7 +198,8 @@ def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:
     """
     verdict = judge(attempt_children, snapshot.warning, snapshot.now)
     if isinstance(verdict, JobSuspended | NotStarted):
-        verdict = ended_by_missed_suspension(snapshot, attempt_children) or verdict
+        # The Job may have been suspended, and its pod deleted, while the operator was not watching.
+        verdict = ended_by_unobserved_suspension(snapshot, attempt_children) or verdict
     match verdict:
         case Ended():
             return plan_after_attempt(snapshot, attempt_children, verdict)

@@ -21,7 +21,7 @@ MIN_SUSPENDED_JOBS: Final = 10
 """At least this many suspended Jobs may wait, even if CONVERTER_MAX_PARALLEL is lower."""
 
 
-def ended_by_missed_suspension(snapshot: Snapshot, attempt_children: Children) -> Ended | None:
+def ended_by_unobserved_suspension(snapshot: Snapshot, attempt_children: Children) -> Ended | None:
     """The end of the attempt, if its pod was deleted while the operator was not watching.
 
     If a pod does not exist and its Job is not finished, the Job controller deleted the pod because

@@ -80,7 +80,7 @@ def test_a_reservation_counts_in_the_queue_that_admitted_it() -> None:
     moved = replace(conversion(), queue="other")
     queue = new_queue({UID: moved}, {}, POLICY, {UID: "my-network"})
     assert queue.slots_by_class() == {("my-network", WorkClass("other", False)): 1}
-    queue.reserved_in = {UID: "q"}
+    queue.reserved_conversion_queues = {UID: "q"}
     assert queue.slots_by_class() == {("my-network", VIDEO): 1}
 
 
