@@ -48,13 +48,13 @@ WHOLE: Final = (1.0, 1.0)
 class Writing(NamedTuple):
     """How ffmpeg writes one video. :mod:`planning.together` makes the command for one or several.
 
-    ``begin`` is the command up to the input. ``video`` and ``audio`` are the indices of the streams
-    that are read. ``video_options`` are the output options of the video. ``audio_options`` encode
-    the audio, and are empty if it is copied. ``duration`` limits the output, in seconds. ``muxer``
-    are the options of the container.
+    ``command_start`` is the command up to the input. ``video`` and ``audio`` are the indices of the
+    streams that are read. ``video_options`` are the output options of the video. ``audio_options``
+    encode the audio, and are empty if it is copied. ``duration`` limits the output, in seconds.
+    ``muxer`` are the options of the container.
     """
 
-    begin: tuple[str, ...]
+    command_start: tuple[str, ...]
     video: int
     audio: int | None
     video_options: tuple[str, ...]
@@ -131,14 +131,14 @@ COPY_ALL: Final = Copying()
 class Evidence(NamedTuple):
     """What the packets of the input and earlier attempts of this run have shown.
 
-    ``copying`` says which streams may still be copied. ``position`` is the frame that is shown when
-    the range starts. ``size_varies``: the frame size changes within the input. ``sound_varies``:
-    the channel count or the sample rate changes. ``last_held_seconds`` is how long the last frame
-    is shown, None if it is not known. ``gain`` gives the audio the requested loudness. ``rates``
-    are measured from the packets of the range, None if they were not read.
+    ``may_copy`` says which streams may still be copied. ``position`` is the frame that is shown
+    when the range starts. ``size_varies``: the frame size changes within the input.
+    ``sound_varies``: the channel count or the sample rate changes. ``last_held_seconds`` is how
+    long the last frame is shown, None if it is not known. ``gain`` gives the audio the requested
+    loudness. ``rates`` are measured from the packets of the range, None if they were not read.
     """
 
-    copying: Copying = COPY_ALL
+    may_copy: Copying = COPY_ALL
     position: Position | None = None
     size_varies: bool = False
     sound_varies: bool = False

@@ -38,7 +38,7 @@ def command(writings: Sequence[Writing]) -> tuple[str, ...]:
     the audio decoder.
     """
     reader = next((w for w in writings if w.audio is not None), writings[0])
-    argv = [*reader.begin]
+    argv = [*reader.command_start]
     progress: tuple[str, ...] = PROGRESS
     for number, writing in enumerate(writings):
         argv += _one(number, writing, progress)

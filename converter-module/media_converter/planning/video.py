@@ -77,22 +77,22 @@ def plan_video(
     outputs are encoded at the same time.
     """
     container = CONTAINERS[options.container]
-    copying, position = evidence.copying, evidence.position
+    may_copy, frame_at_start = evidence.may_copy, evidence.position
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
-    _refuse_start_after_end(options, position)
+    _refuse_start_after_end(options, frame_at_start)
     audio = sound_of(info, video, options)
     fit = fit_video(video.displayed_size, options)
     size = fit.size
     duration = _streams_duration(info, video, audio, evidence.rates)
-    encodes_video = not (copying.video and can_copy_video(info, video, options, evidence.rates))
+    encodes_video = not (may_copy.video and can_copy_video(info, video, options, evidence.rates))
     encodes_audio = audio is not None and not (
-        copying.audio and can_copy_audio(info, audio, options)
+        may_copy.audio and can_copy_audio(info, audio, options)
     )
-    reading = reading_of(options, position)
+    reading = reading_of(options, frame_at_start)
     input_options = [*decoder_options(video), *sound_decoder_options(audio)]
     input_options += reading.input_options
-    begin = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
+    command_start = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
     audio_options: tuple[str, ...] = ()
     if audio is not None and encodes_audio:
         audio_options = tuple(plan_sound(audio, options, evidence).options(evidence.gain))
@@ -107,9 +107,9 @@ def plan_video(
             size_varies=evidence.size_varies,
             crop_to=size if fit.is_cut else None,
         )
-        is_trimmed = position is not None or options.duration is not None
+        is_trimmed = frame_at_start is not None or options.duration is not None
         # How long the first frame stays on the screen after the range starts.
-        first_held_seconds = position.seconds_left() if position else 0.0
+        first_held_seconds = frame_at_start.seconds_left() if frame_at_start else 0.0
         hold = hold_frames(
             video,
             first_held_seconds,
@@ -122,7 +122,7 @@ def plan_video(
         encoder = encoder or memory.choose_encoder_settings(video, size, limits, options.codec)
         video_options += _encoder_options(video, options, size, encoder, evidence.rates)
     writing = Writing(
-        begin=tuple(begin),
+        command_start=tuple(command_start),
         video=video.stream_index,
         audio=audio.stream_index if audio else None,
         video_options=tuple(video_options),
@@ -263,7 +263,8 @@ def max_frame_rate(options: VideoOptions) -> int:
 def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | None) -> int | None:
     """The frame rate to limit the output to. None if no limit is needed.
 
-    A limit is needed if the frame rate in the header or the timestamps of the packets exceed it.
+    A limit is needed if the frame rate in the header, or the one that the timestamps of the packets
+    give, exceeds it.
     Without timestamps, a limit in the options always applies.
     """
     limit = max_frame_rate(options)
@@ -281,9 +282,9 @@ def _encoder_options(
     encoder: memory.Encoder,
     rates: Rates | None,
 ) -> list[str]:
-    # Browsers show GIF frames shorter than 20 ms for 100 ms, and so does video_filter, with setpts.
-    # setpts leaves the last frame without a duration. A constant rate of 10 frames per second gives
-    # it 100 ms.
+    # If a GIF frame lasts less than 20 ms, browsers show it for 100 ms. video_filter gives it the
+    # same 100 ms, with setpts. setpts leaves the last frame without a duration. A constant rate of
+    # 10 frames per second gives it 100 ms.
     max_rate = max_frame_rate(options)
     is_slowed_gif = has_10ms_frames(video)
     argv = (

@@ -163,7 +163,7 @@ def _inner(run: Run, lost: tuple[Hole, ...]) -> bool:
 def learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evidence:
     """What an attempt adds to the evidence. The next attempt can do better if this is anything."""
     return evidence._replace(
-        copying=evidence.copying._replace(**dict.fromkeys(failed, False)),
+        may_copy=evidence.may_copy._replace(**dict.fromkeys(failed, False)),
         size_varies=evidence.size_varies or "video" in decoded.reconfigured,
         sound_varies=evidence.sound_varies or "audio" in decoded.reconfigured,
     )

@@ -82,8 +82,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "contains the namespace.",
         ),
         _R.WAITING_FOR_SLOT: Explanation(
-            "Either all `CONVERTER_MAX_PARALLEL` slots are in use, or the number of suspended Jobs "
-            "(see `JobSuspended`) has reached its limit. Then `status.message` says so.",
+            "Either all `CONVERTER_MAX_PARALLEL` slots are in use, or there are already as many "
+            "suspended Jobs as allowed (see `JobSuspended`). In the second case, `status.message` "
+            "says so.",
             "Starts automatically. To start it earlier, raise `spec.priority` or "
             "`CONVERTER_MAX_PARALLEL`.",
         ),

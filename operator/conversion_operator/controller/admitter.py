@@ -49,8 +49,8 @@ _SHORTEST_INTERVAL: Final = 0.05
 _NOT_READY_DELAY: Final = 1.0
 _REPAIR_INTERVAL: Final = 60.0
 _LONGEST_BACKLOG: Final = 100
-"""Nothing starts while more conversions wait to be reconciled. Otherwise the ends of conversions
-would be stored later and later, because each start leads to more work."""
+"""Nothing starts while more than this many conversions wait to be reconciled. Otherwise the ends of
+conversions would be stored later and later, because each start leads to more work."""
 _LONGEST_DELAY: Final = 2.0
 """How long a backlog may delay a pass, in seconds."""
 _FOREIGN_COUNT_INTERVAL: Final = 1.0
@@ -66,9 +66,10 @@ class Admitter:
 
     The admitter calls ``enqueue`` with the uid of each conversion whose Job or reason for waiting
     changed, and of each that is new in the queue. ``backlog`` returns how many conversions wait to
-    be reconciled, without those of low priority. The admitter calls ``on_inherited`` with
-    the namespaces that the former leader has recorded on the Lease, and ``refresh_position`` with
-    the uid of each conversion whose position an edit of its priority has changed.
+    be reconciled, not counting those that were added to the work queue with low priority. The
+    admitter calls ``on_inherited`` with the namespaces that the former leader has recorded on the
+    Lease, and ``refresh_position`` with the uid of each conversion whose position has changed
+    because its priority was edited.
     """
 
     def __init__(
@@ -105,7 +106,8 @@ class Admitter:
         self._needs_pass = True
         # When the next pass is needed even without a change, by the monotonic clock.
         self._due = 0.0
-        # When the oldest change that no pass has handled arrived, by the monotonic clock.
+        # The arrival time of the oldest change that no pass has handled yet, by the monotonic
+        # clock.
         self._first_change_at: float | None = None
         self._counted_at = 0.0
 
@@ -188,15 +190,15 @@ class Admitter:
         # What changes from here on needs another pass.
         self._needs_pass = False
         since, self._first_change_at = self._first_change_at or time.monotonic(), None
-        checked = self._startable_namespaces()
-        obstacles = await self._find_obstacles(checked)
+        namespaces_to_check = self._startable_namespaces()
+        obstacles = await self._find_obstacles(namespaces_to_check)
         if self._prepared_term != self._leadership.term:
             self._needs_pass = True
             return 0.05  # this operator lost leadership and became leader again meanwhile
         startable = self._startable_namespaces()
-        if not startable <= checked:
+        if not startable <= namespaces_to_check:
             self._needs_pass = True  # the claims of the new ones are not checked yet
-            startable &= checked
+            startable &= namespaces_to_check
         # Do not await between here and `reserve`: no watch event and no task that creates a Job may
         # run between counting and reserving the slots.
         now = self._cluster.now()
@@ -318,8 +320,11 @@ class Admitter:
     def _reserve(
         self, namespaces: Mapping[str, str], queues: Mapping[str, str] | None = None
     ) -> None:
-        """Add reservations. The ConversionQueues of those that a former leader admitted are
-        unknown."""
+        """Reserve a slot for each conversion, by uid.
+
+        ``queues`` is None for conversions that a former leader admitted: their ConversionQueues
+        are unknown.
+        """
         self._creator.reserve(namespaces, queues or {})
         for uid in namespaces:
             self.queue.observe(uid)
@@ -329,8 +334,8 @@ class Admitter:
     ) -> bool:
         """Record admissions on the Lease. If this fails, give up their reservations."""
         admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
-        term, recorded = self._prepared_term, times.to_record()
-        if not batch or await self._leadership.record_admissions(admissions, term, recorded):
+        term, to_record = self._prepared_term, times.to_record()
+        if not batch or await self._leadership.record_admissions(admissions, term, to_record):
             return True
         self._creator.release(batch)
         for uid in batch:
@@ -398,17 +403,18 @@ class Admitter:
         admitted = {
             admission.namespace for admission in self._leadership.inherited_admissions.values()
         }
-        # `begin_term` makes every start wait for the lists of the inherited namespaces that are
-        # known by then. So pass those that may have running Jobs before it. The namespace is "" in
-        # an admission that an old release recorded.
+        # From `_sync.begin_term` on, nothing starts until the inherited namespaces that were
+        # reported before have been listed. So call `_on_inherited` first for every namespace that
+        # may have running Jobs. The namespace is "" in an admission that an old release recorded.
         self._on_inherited((admitted | {name for name in slots if slots[name]}) - {""})
         self._sync.begin_term()
-        # Namespaces with 0 slots have no running Jobs, but callbacks may be owed there. Pass them
-        # after `begin_term`, so that no start waits for the lists of these namespaces.
+        # Namespaces with 0 slots have no running Jobs, but callbacks may be owed there. Report them
+        # after `_sync.begin_term`, so that no start waits for the lists of these namespaces.
         self._on_inherited([name for name in slots if not slots[name]])
         for uid, (attempt, namespace) in self._leadership.inherited_admissions.items():
             if uid not in self._creator.reserved:
                 self._reserve({uid: namespace})
-                # Treat this as a create request of this moment whose result is unknown: the former
-                # leader may have sent it, or may send it when its process resumes.
+                # Treat the admission as a create request that was sent just now, with an unknown
+                # result: the former leader may have sent it, or may send it when its process
+                # resumes.
                 self._creator.start(uid, attempt, policy, unresolved_create_at=time.monotonic())

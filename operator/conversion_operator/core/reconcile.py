@@ -147,8 +147,8 @@ def _outputs_are_pruned(conversion: Conversion) -> bool:
     """Whether the API server prunes the outputs, because its CRD is older than this operator.
 
     Every release of the CRD requires outputs. If there are none, the object was stored under a
-    later CRD, and the older CRD in the cluster hides the fields that have them. A write of the
-    status would remove these fields from storage.
+    later CRD, and the older CRD now in the cluster hides the fields that define its outputs. A
+    write of the status would remove these fields from storage.
     """
     return NO_OUTPUTS in conversion.spec_error
 

@@ -25,7 +25,7 @@ from tests.unit.converter.builders import INFO, LISTED, VIDEO, FakeSignals, runn
 MIB = 1 << 20
 RESOLUTIONS = (720, 480, 240)
 WANTED = [memory.Wanted(size) for size in ((1280, 720), (854, 480), (426, 240))]
-ENCODED = LISTED._replace(copying=Copying(video=False))
+ENCODED = LISTED._replace(may_copy=Copying(video=False))
 
 
 @pytest.fixture
