@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying
 from mynetwork_converter import protocol
 from mynetwork_converter.client import TIMEOUT, TRIES
 from mynetwork_converter.listener import STREAM_TIMEOUT, Event, Listener
+from mynetwork_converter.part import Part
 from mynetwork_converter.protocol import Call, ConverterError, Filters
 from mynetwork_converter.shapes import (
     ContentStatus,
@@ -215,8 +216,8 @@ class AsyncClient:
         """Download an output to a file. ``index`` is its place in ``outputs``.
 
         The file at ``target`` is replaced when the download is complete and has the SHA-256 that
-        the conversion reports. Until then, the bytes are in a file beside it, with ``.part``
-        appended to its name. Raises OSError if this cannot be written.
+        the conversion reports. Until then, the bytes are in a temporary file beside it. Raises
+        OSError if this cannot be written.
         """
         call = protocol.output(job_id, index)
         response = await self._respond(call, self._download, target)
@@ -281,15 +282,15 @@ class AsyncClient:
 
     async def _download(self, call: Call, target: Path) -> httpx2.Response:
         arguments = protocol.request_arguments(call, self._token_file, self._namespace)
-        part, digest = target.with_name(f"{target.name}.part"), hashlib.sha256()
+        digest = hashlib.sha256()
         async with self._http.stream(**arguments) as response:
             if not response.is_success:
                 await response.aread()
                 return response
-            with await asyncio.to_thread(part.open, "wb") as file:
+            with await asyncio.to_thread(Part, target) as part:
                 async for chunk in response.aiter_bytes():
                     digest.update(chunk)
-                    await asyncio.to_thread(file.write, chunk)
-        protocol.check_digest(call, response, digest.hexdigest())
-        await asyncio.to_thread(part.replace, target)
+                    await asyncio.to_thread(part.write, chunk)
+                protocol.check_digest(call, response, digest.hexdigest())
+                await asyncio.to_thread(part.publish)
         return response

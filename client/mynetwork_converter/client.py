@@ -14,6 +14,7 @@ from tenacity import Retrying
 
 from mynetwork_converter import protocol
 from mynetwork_converter.listener import STREAM_TIMEOUT, Event, Listener
+from mynetwork_converter.part import Part
 from mynetwork_converter.protocol import Call, ConverterError, Filters
 from mynetwork_converter.shapes import (
     ContentStatus,
@@ -220,8 +221,8 @@ class Client:
         """Download an output to a file. ``index`` is its place in ``outputs``.
 
         The file at ``target`` is replaced when the download is complete and has the SHA-256 that
-        the conversion reports. Until then, the bytes are in a file beside it, with ``.part``
-        appended to its name. Raises OSError if this cannot be written.
+        the conversion reports. Until then, the bytes are in a temporary file beside it. Raises
+        OSError if this cannot be written.
         """
         call = protocol.output(job_id, index)
         response = self._respond(call, self._download, target)
@@ -283,15 +284,15 @@ class Client:
 
     def _download(self, call: Call, target: Path) -> httpx2.Response:
         arguments = protocol.request_arguments(call, self._token_file, self._namespace)
-        part, digest = target.with_name(f"{target.name}.part"), hashlib.sha256()
+        digest = hashlib.sha256()
         with self._http.stream(**arguments) as response:
             if not response.is_success:
                 response.read()
                 return response
-            with part.open("wb") as file:
+            with Part(target) as part:
                 for chunk in response.iter_bytes():
                     digest.update(chunk)
-                    file.write(chunk)
-        protocol.check_digest(call, response, digest.hexdigest())
-        part.replace(target)
+                    part.write(chunk)
+                protocol.check_digest(call, response, digest.hexdigest())
+                part.publish()
         return response

@@ -32,7 +32,7 @@ from converter_gateway.listing import (
     is_newest_first,
     key_of,
 )
-from converter_gateway.records import Record
+from converter_gateway.records import Record, record_of
 from converter_gateway.retries import retry_in
 from converter_gateway.service import Service
 from converter_gateway.store import Store
@@ -123,7 +123,7 @@ class Browser:
             found = _summary(store, record, found)
             if not record.finished:
                 found |= store.estimate(record.name, record.uid).fields
-            return found | details_of(conversion, store.reason(record) or "")
+            return found | details_of(conversion, store.reason(record_of(conversion)) or "")
         return found | details_of(conversion)
 
 

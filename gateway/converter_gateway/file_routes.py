@@ -12,8 +12,9 @@ from conversion_operator.cluster.errors import NotFound
 from converter_gateway import files
 from converter_gateway.download import SAFE, Download
 from converter_gateway.errors import ApiError
-from converter_gateway.file_client import Unreadable
+from converter_gateway.file_client import RemoteFile, Unreadable
 from converter_gateway.file_server.ranges import is_range
+from converter_gateway.files import OutputFile
 from converter_gateway.responses import one_error
 from converter_gateway.routes import JobId, RouteContext
 from media_converter.contract import MAX_OUTPUTS
@@ -37,6 +38,7 @@ _CHANGED: Final = (
     "the file server may not read it (file_not_readable)."
 )
 
+_FIRST_BYTE: Final = "bytes=0-0"
 _PART: Final = "The part that the header Range names."
 
 Attempt = Annotated[
@@ -128,6 +130,28 @@ def _add_logs(router: APIRouter, context: RouteContext) -> None:
         return Response(_ONLY_END + kept, headers=headers | {SOURCE: "status"})
 
 
+async def _open_output(
+    context: RouteContext, conversion: Conversion, index: int, output: OutputFile, wanted: str
+) -> RemoteFile:
+    """The file of an output, or the part ``wanted`` of it.
+
+    Raises ApiError if it is not on the volume, or if its size is not that of the output.
+    """
+    file = await context.files.open(conversion.key.namespace, output.path, wanted)
+    if file is None:
+        message = f"the file of output {index} is no longer on the volume"
+        raise ApiError(404, message, reason=OUTPUT_MISSING)
+    if file.size != output.size:
+        file.close()
+        raise ApiError(
+            409,
+            f"the file of output {index} is not the one that the conversion made: its size is "
+            "another one",
+            reason=OUTPUT_CHANGED,
+        )
+    return file
+
+
 def _add_outputs(router: APIRouter, context: RouteContext) -> None:
     binary: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
     content = {"content": {"application/octet-stream": binary}}
@@ -157,21 +181,7 @@ def _add_outputs(router: APIRouter, context: RouteContext) -> None:
         wanted = _part(byte_range)
         if request.headers.get("if-range", output.etag) != output.etag:
             wanted = ""
-        file = await context.files.open(conversion.key.namespace, output.path, wanted)
-        if file is None:
-            raise ApiError(
-                404,
-                f"the file of output {index} is no longer on the volume",
-                reason=OUTPUT_MISSING,
-            )
-        if file.size != output.size:
-            file.close()
-            raise ApiError(
-                409,
-                f"the file of output {index} is not the one that the conversion made: its size "
-                "is another one",
-                reason=OUTPUT_CHANGED,
-            )
+        file = await _open_output(context, conversion, index, output, wanted)
         headers = {
             **SAFE,
             "Content-Type": output.content_type,
@@ -202,7 +212,10 @@ def _add_vtt(router: APIRouter, context: RouteContext) -> None:
         """The file beside the image. It has no ETag, because the status has no SHA-256 of it."""
         conversion = await _read(context, request, job_id)
         path, file = files.vtt_path(conversion, index), None
-        if path:
+        output = files.output_file(conversion, index)
+        if path and output:
+            # The status says nothing about the WebVTT file. If the image was replaced, so was it.
+            (await _open_output(context, conversion, index, output, _FIRST_BYTE)).close()
             # Without an ETag, nobody can say that a part belongs to what they have.
             wanted = "" if "if-range" in request.headers else _part(byte_range)
             file = await context.files.open(conversion.key.namespace, path, wanted)

@@ -7,7 +7,7 @@ conversion, and the few fields that the routes select, sort and count by.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from sys import intern
 from typing import Final
@@ -32,13 +32,22 @@ _COMPRESS_ABOVE: Final = 1024
 class Place:
     """The place of a record. Those of one namespace and ConversionQueue sort by ``key``.
 
-    ``not_before`` is the time at which the back-off ends, None if there is none.
+    ``not_before`` is the time at which the back-off ends, None if there is none. ``told_at`` is the
+    resourceVersion at which the conversion first had this reason, as far as the store has seen it.
+    Later changes of the object, such as a new label, say nothing about the reason.
     """
 
     queue: str
     key: tuple[datetime, int, str, str]
     reason: str
     not_before: datetime | None
+    told_at: int = 0
+
+    def after(self, known: Place | None) -> Place:
+        """This place, if the conversion had the place ``known`` before."""
+        if known is None or known.reason != self.reason:
+            return self
+        return replace(self, told_at=known.told_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +242,8 @@ def _place(conversion: Conversion) -> Place | None:
     if place is None:
         return None
     reason = conversion.status.reason if conversion.status else conversion.pending_reason
-    return Place(place.queue, place.key, intern(str(reason)), place.not_before)
+    told_at = conversion.version
+    return Place(place.queue, place.key, intern(str(reason)), place.not_before, told_at)
 
 
 def _facets(conversion: Conversion) -> Facets:

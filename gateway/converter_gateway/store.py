@@ -107,11 +107,14 @@ class Store:
         return self._waiting.position(record.place)
 
     def reason(self, record: Record) -> str | None:
-        """Why a conversion waits, which may be newer than its status. None if it does not wait."""
+        """Why a conversion waits, which may be newer than its status. None if it does not wait.
+
+        ``record`` may be newer than that of the store.
+        """
         known = self._records.get(record.name)
-        if known is None or known.place is None or known.uid != record.uid:
+        if record.place is None or known is None or known.uid != record.uid:
             return None
-        return self._waiting.reason(known.place)
+        return self._waiting.reason(record.place)
 
     def queue(self) -> Iterator[tuple[int, str, Place]]:
         """The positions, names and places of all conversions that wait, queue by queue."""
@@ -308,6 +311,8 @@ class Store:
     def _put(self, record: Record, *, queued: bool = True) -> None:
         """Add or replace a record. Without ``queued``, the caller sorts the queue afterwards."""
         known = self._records.get(record.name)
+        if record.place and known is not None and known.uid == record.uid:
+            record = replace(record, place=record.place.after(known.place))
         if queued:
             self._outlook.learn(known, record)
             self.listing.move(known, record)

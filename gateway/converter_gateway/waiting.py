@@ -98,11 +98,12 @@ class Waiting:
 def shared_reason(first: Iterable[Record | None]) -> str:
     """What the first ones of a queue tell about all of it. "": nothing.
 
-    The status that was written last is right: it may be the only one that tells the change yet.
+    The reason that was written last is right: it may be the only one that tells the change yet.
     """
-    told = [r for r in first if r is not None and r.place and r.place.reason in _TELLING]
-    latest = max(told, key=lambda record: record.version, default=None)
-    return latest.place.reason if latest is not None and latest.place else ""
+    places = [record.place for record in first if record is not None and record.place]
+    told = [place for place in places if place.reason in _TELLING]
+    latest = max(told, key=lambda place: place.told_at, default=None)
+    return latest.reason if latest else ""
 
 
 def reason_now(stored: str, shared: str) -> str:

@@ -234,6 +234,8 @@ async def test_the_webvtt_file_of_a_storyboard(api: FakeApi, volume: Path) -> No
     create(api, "runs", running, **BOARD)
     for name in ("board.x.vtt", "a.vtt"):
         (volume / "output" / name).write_text("WEBVTT\n\né\n")
+    image = volume / "output" / "board.x.jpg"
+    image.write_bytes(CONTENT)
     async with api_with_files(api, volume) as client:
         found = await client.get(f"{BASE}/outputs/board/0/vtt")
         assert (found.status_code, found.text) == (200, "WEBVTT\n\né\n")
@@ -246,6 +248,13 @@ async def test_the_webvtt_file_of_a_storyboard(api: FakeApi, volume: Path) -> No
         for path in ("film/0", "runs/0", "board/1", "nobody/0"):
             answer = await client.get(f"{BASE}/outputs/{path}/vtt")
             assert answer.status_code == 404, path
+        image.write_bytes(CONTENT + b"another storyboard")
+        answer = await client.get(f"{BASE}/outputs/board/0/vtt")
+        assert (answer.status_code, answer.json()["code"]) == (409, "output_changed")
+        image.unlink()
+        answer = await client.get(f"{BASE}/outputs/board/0/vtt")
+        assert (answer.status_code, answer.json()["code"]) == (404, "output_missing")
+        image.write_bytes(CONTENT)
         (volume / "output" / "board.x.vtt").unlink()
         answer = await client.get(f"{BASE}/outputs/board/0/vtt")
         assert (answer.status_code, answer.json()["code"]) == (404, "output_missing")

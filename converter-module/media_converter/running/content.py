@@ -27,7 +27,7 @@ _NOISE_DB: Final = -4.5
 """The mean level of samples that are mostly at full scale. The loudest music is lower."""
 _LOUD_DB: Final = -16.0
 """A mix of all channels is not so much louder than they are that it gets from here to noise."""
-_MAX_FLAT: Final = 6
+MAX_FLAT: Final = 6
 _MIN_DETAIL: Final = 24
 _KEY_SECONDS: Final = 5.0
 """The mean time from a key picture to a place, as encoders of videos set key pictures."""
@@ -62,9 +62,9 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
         )
     if found.video and plan.video_index is not None:
         shown, video, begin = found.video[0].stream_index, plan.video_index, plan.start
-        detail = _largest(lambda t: _detail(run, output, shown, t), length, _MAX_FLAT)
+        detail = _largest(lambda t: _detail(run, output, shown, t), length, MAX_FLAT)
         # Without a picture, nothing was measured.
-        if 0 <= detail <= _MAX_FLAT:
+        if 0 <= detail <= MAX_FLAT:
             kept = _inside(plan)
 
             def look(time: float) -> float:
@@ -84,7 +84,7 @@ def check_pictures(
     there, in seconds.
     """
     detail = max(made)
-    if 0 <= detail <= _MAX_FLAT:
+    if 0 <= detail <= MAX_FLAT:
         source = Files(run.source.fd)
         there = max(_detail(run, source, stream_index, time) for time in times)
         if there > _MIN_DETAIL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -140,12 +141,22 @@ def _check_content(run: Run, preview: Preview) -> None:
 def _check_pages(run: Run, preview: Preview, frames: int) -> None:
     """As :func:`_check_content`, of an animation.
 
-    Its encoder merges frames that are equal, so a frame has no certain time.
+    Its encoder merges frames that are equal, so a frame has no certain time, and a part may have a
+    single frame. So if the chosen frames have one colour, all others are looked at, too.
     """
     count = len(preview.parts)
-    pages = sorted({number * frames // count for number in range(count)})
-    made = (content.detail_of_page(run, page) for page in pages)
+    chosen = sorted({number * frames // count for number in range(count)})
+    others = (page for page in reversed(range(frames)) if page not in chosen)
+    made = until_detailed(content.detail_of_page(run, page) for page in (*chosen, *others))
     content.check_pictures(run, preview.video.stream_index, made, _times(preview))
+
+
+def until_detailed(details: Iterable[float]) -> Iterator[float]:
+    """The details, up to the first that is not one colour."""
+    for detail in details:
+        yield detail
+        if detail > content.MAX_FLAT:
+            return
 
 
 def _times(preview: Preview) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,29 @@ def download(answer: Answer, target: Path, asynchronous: bool, tries: int = 1) -
             await converter.download_output("a", target)
 
     asyncio.run(run())
+
+
+def test_two_downloads_to_one_file_do_not_mix(tmp_path: Path) -> None:
+    """The second one begins and ends while the first one is open."""
+    target, others = tmp_path / "a.mp4", CONTENT[::-1]
+
+    def chunks() -> Iterator[bytes]:
+        yield CONTENT[:5000]
+        download(lambda _: found(others, others), target, False)
+        assert target.read_bytes() == others
+        yield CONTENT[5000:]
+
+    etag = {"ETag": found().headers["ETag"]}
+    download(lambda _: httpx2.Response(200, content=chunks(), headers=etag), target, False)
+    assert target.read_bytes() == CONTENT
+    assert [*tmp_path.iterdir()] == [target]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_nothing_is_left_of_a_download_that_failed(asynchronous: bool, tmp_path: Path) -> None:
+    with pytest.raises(ConverterError, match="another SHA-256"):
+        download(lambda _: found(CONTENT[:-1]), tmp_path / "a.mp4", asynchronous)
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

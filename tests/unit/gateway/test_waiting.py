@@ -89,6 +89,25 @@ async def test_the_status_that_was_written_last_is_right() -> None:
     assert reasons(store) == [SLOT] * 3
 
 
+async def test_a_new_label_tells_no_reason() -> None:
+    store = store_of(*(waiting(number, "Paused", 10 + number) for number in range(4)))
+    tell(store, waiting(0, SLOT, 40))
+    assert reasons(store) == [SLOT] * 4
+    tell(store, waiting(2, "Paused", 41))
+    assert reasons(store) == [SLOT] * 4
+    tell(store, waiting(0, "Paused", 42))
+    assert reasons(store) == ["Paused"] * 4
+
+
+async def test_what_no_longer_waits_has_the_reason_of_its_own_status() -> None:
+    """The API server has told a caller more than the watch has told the store."""
+    store = store_of(waiting(0, SLOT, 10), waiting(1, SLOT, 11))
+    ended = body("w1", 1, "Failed")
+    assert store.reason(record_of(parse_conversion(ended))) is None
+    newer = record_of(parse_conversion(waiting(1, "QuotaExceeded", 20)))
+    assert store.reason(newer) == "QuotaExceeded"
+
+
 async def test_a_cause_of_its_own_and_another_queue_stay() -> None:
     store = store_of(
         waiting(0, SLOT, 10),
