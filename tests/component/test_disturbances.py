@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.core.manifest import job_name
-from conversion_operator.core.transitions import STATUS_MAX_BYTES
+from conversion_operator.core.status_size import STATUS_MAX_BYTES
 from tests.component.running import (
     attempts_of,
     events_about,

@@ -29,6 +29,7 @@ from datetime import datetime
 from typing import Final
 
 from conversion_operator.cluster.admissions import Admission
+from conversion_operator.controller.backlog import Backlog
 from conversion_operator.controller.claims import CACHE_SECONDS, Claims
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.job_creator import JobCreator
@@ -48,11 +49,6 @@ _SHORTEST_INTERVAL: Final = 0.05
 """The shortest time between two passes. What changes meanwhile is handled by one pass."""
 _NOT_READY_DELAY: Final = 1.0
 _REPAIR_INTERVAL: Final = 60.0
-_LONGEST_BACKLOG: Final = 100
-"""Nothing starts while more than this many conversions wait to be reconciled. Otherwise the ends of
-conversions would be stored later and later, because each start leads to more work."""
-_LONGEST_DELAY: Final = 2.0
-"""How long a backlog may delay a pass, in seconds."""
 _FOREIGN_COUNT_INTERVAL: Final = 1.0
 """How often to count foreign Jobs and pods for the metric, in seconds."""
 _SLICE: Final = 500
@@ -81,9 +77,7 @@ class Admitter:
         backlog: Callable[[], int] = lambda: 0,
         refresh_position: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._backlog, self._refresh_position = backlog, refresh_position
-        # When the backlog began to delay passes, by the monotonic clock. None if it does not.
-        self._delayed_since: float | None = None
+        self._backlog, self._refresh_position = Backlog(backlog), refresh_position
         self._on_inherited = on_inherited
         self._leadership = leadership
         # The term in which this operator last took over the admissions of the former leader.
@@ -184,7 +178,7 @@ class Admitter:
         if not self._needs_pass and (left := self._due - time.monotonic()) > 0:
             self._first_change_at = None
             return left
-        return _SHORTEST_INTERVAL if self._is_delayed_by_backlog() else await self._admit()
+        return _SHORTEST_INTERVAL if self._backlog.delays_pass() else await self._admit()
 
     async def _admit(self) -> float:
         # What changes from here on needs another pass.
@@ -231,26 +225,14 @@ class Admitter:
         return min(max(delay, 0.05), CACHE_SECONDS if has_obstacles else _LONGEST_INTERVAL)
 
     async def _update_queue(self) -> None:
-        """Look at the conversions that have changed since the last pass, in slices."""
-        while self.queue.marked > _SLICE:
+        """Look at the conversions that have changed since the last pass, in slices.
+
+        The number of slices is that of the beginning: a write of the Lease waits for this.
+        """
+        for _ in range(self.queue.marked // _SLICE):
             self._needs_pass |= self.queue.update(self._cluster.now(), _SLICE)
             await asyncio.sleep(0)
         self._needs_pass |= self.queue.update(self._cluster.now())
-
-    def _is_delayed_by_backlog(self) -> bool:
-        """True while a pass must wait until the ends of conversions are stored.
-
-        Waits at most _LONGEST_DELAY, so that slow writes in one namespace do not block the others.
-        """
-        if self._backlog() <= _LONGEST_BACKLOG:
-            self._delayed_since = None
-            return False
-        now = time.monotonic()
-        self._delayed_since = now if self._delayed_since is None else self._delayed_since
-        if now - self._delayed_since < _LONGEST_DELAY:
-            return True
-        self._delayed_since = now
-        return False
 
     def _use_policy(self, policy: Policy) -> None:
         """Apply changed settings, and check all conversions again."""

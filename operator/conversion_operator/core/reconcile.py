@@ -40,9 +40,10 @@ from conversion_operator.core.plan import (
 )
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
+from conversion_operator.core.status_size import limit_status_size
 from conversion_operator.core.stopping import plan_stop, stop_reason
 from conversion_operator.core.suspended import ended_by_unobserved_suspension, plan_job_suspended
-from conversion_operator.core.transitions import limit_status_size, with_pending_callback_if_ended
+from conversion_operator.core.transitions import with_pending_callback_if_ended
 from conversion_operator.core.unresolved import plan_unresolved
 from conversion_operator.core.verdict import (
     Active,

@@ -25,9 +25,8 @@ from conversion_operator.controller.settings import Settings
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion
 from conversion_operator.core.reconcile import callback_url, decide
+from conversion_operator.core.status_size import STATUS_MAX_BYTES, limit_status_size
 from conversion_operator.core.transitions import (
-    STATUS_MAX_BYTES,
-    limit_status_size,
     with_pending_callback_if_ended,
 )
 from media_converter.contract import ExitReason

@@ -21,8 +21,9 @@ from conversion_operator.core.model import Conversion
 from conversion_operator.core.outputs import merge
 from conversion_operator.core.plan import Plan
 from conversion_operator.core.reconcile import callback_url, decide
+from conversion_operator.core.status_size import STATUS_MAX_BYTES, limit_status_size
 from conversion_operator.core.sweep import may_want_sweep
-from conversion_operator.core.transitions import STATUS_MAX_BYTES, Transition, limit_status_size
+from conversion_operator.core.transitions import Transition
 from conversion_operator.core.work_class import is_light
 from media_converter.contract import (
     EXIT_CODES,

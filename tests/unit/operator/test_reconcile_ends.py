@@ -16,7 +16,7 @@ from conversion_operator.core.plan import (
     DeletePod,
     Plan,
 )
-from conversion_operator.core.transitions import limit_status_size
+from conversion_operator.core.status_size import limit_status_size
 from media_converter.contract import EXIT_CODES, ExitReason, Report
 from media_converter.report_json import dump_report
 from tests.unit.operator.builders import (

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from conversion_operator.api.spec import MAX_TIMEOUT_SECONDS
 from conversion_operator.api.status import ATTEMPTS_KEPT, ConversionJobStatus, Phase, Retries
 from conversion_operator.core.model import Children, Conversion
-from conversion_operator.core.transitions import (
+from conversion_operator.core.status_size import (
     STATUS_MAX_BYTES,
-    Transition,
-    _most_printed,
-    _printed_size,
     limit_status_size,
+    most_printed,
+    printed_size,
+)
+from conversion_operator.core.transitions import (
+    Transition,
     with_progress,
 )
 from conversion_operator.core.verdict import Ended, Outcome
@@ -239,4 +241,4 @@ def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -
     escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
     assert len(escaped.encode()) <= STATUS_MAX_BYTES
     assert len((stored.logs or "").encode()) <= 2048
-    assert _printed_size(stored) <= _most_printed(stored)
+    assert printed_size(stored) <= most_printed(stored)

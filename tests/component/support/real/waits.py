@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from conversion_operator.controller import admitter, create_requests, profile_reader, worker
+from conversion_operator.controller import admitter, claims, create_requests, profile_reader, worker
 from conversion_operator.core import retry, running
 
 _SECOND: Final = timedelta(seconds=1)
@@ -26,4 +26,5 @@ def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "_FIRST_BACKOFF", _SECOND)  # 10 s
     monkeypatch.setattr(profile_reader, "RECHECK_SECONDS", 1.0)  # 10 s
     monkeypatch.setattr(create_requests, "_REJECTION_CACHE_SECONDS", 2.0)  # 20 s
-    monkeypatch.setattr(admitter, "_CLAIM_CACHE_SECONDS", 1.0)  # 5 s
+    for module in (admitter, claims):
+        monkeypatch.setattr(module, "CACHE_SECONDS", 1.0)  # 5 s
