@@ -107,23 +107,13 @@ class Lab:
         return list(zip(starts, ends, strict=True))
 
     def _measured(self, path: Path | str, filters: str) -> str:
-        ended = self.agent.start(
-            (
-                "ffmpeg",
-                "-nostdin",
-                "-hide_banner",
-                "-nostats",
-                "-i",
-                f"file:{self.inside(path)}",
-                "-map",
-                "0:a:0",
-                "-af",
-                filters,
-                "-f",
-                "null",
-                "-",
-            )
-        ).result()
+        return self._log_of_decoding(path, "-map", "0:a:0", "-af", filters)
+
+    def _log_of_decoding(self, path: Path | str, *options: str) -> str:
+        """What ffmpeg prints while it decodes a file with these output options."""
+        source = f"file:{self.inside(path)}"
+        command = ("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-i", source)
+        ended = self.agent.start((*command, *options, "-f", "null", "-")).result()
         assert ended.code == 0, ended.stderr[-800:]
         return ended.stderr.decode(errors="replace")
 
@@ -159,19 +149,7 @@ class Lab:
         split = "".join(f"[{n}]" for n in range(len(candidates)))
         graph = f"[0:a:0]asplit={len(candidates)}{split}{bands}"
         maps = [part for n in range(len(candidates)) for part in ("-map", f"[o{n}]")]
-        sink = ("-filter_complex", graph, *maps, "-f", "null", "-")
-        ended = self.agent.start(
-            (
-                "ffmpeg",
-                "-nostdin",
-                "-hide_banner",
-                "-nostats",
-                "-i",
-                f"file:{self.inside(path)}",
-                *sink,
-            )
-        ).result()
-        text = ended.stderr.decode(errors="replace")
+        text = self._log_of_decoding(path, "-filter_complex", graph, *maps)
         found = re.findall(r"volumedetect@(\d+) @ .*mean_volume: (-?[\d.]+|-inf) dB", text)
         levels = {int(tone): float(level) for tone, level in found}
         assert levels.keys() == set(candidates), text[-800:]

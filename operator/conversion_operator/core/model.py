@@ -105,9 +105,9 @@ class Conversion:
 
     ``spec`` has the fields of the spec that can be read. It is None if a required one cannot, or if
     the conversion has ended and no decision needs the spec: see :mod:`core.ended`. ``unsupported``
-    says what in the spec this release does not know, and ``spec_error`` what is not valid.
+    names what this release does not know in the spec. ``spec_error`` says why it is not valid.
     ``status`` is None until the operator writes the first one. ``status_error`` says why the status
-    cannot be read: the conversion may then have begun or ended. ``cancel``, ``suspend`` and
+    cannot be read: the conversion may have started or ended. ``cancel``, ``suspend`` and
     ``queue`` are those fields of the spec, even if the rest of it cannot be read. ``version`` is
     the resourceVersion. ``arrival`` is the resourceVersion with which an operator first saw the
     object: of two ConversionJobs, the one with the lower arrival was created first.

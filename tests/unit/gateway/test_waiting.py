@@ -67,7 +67,7 @@ async def test_what_stops_the_first_one_stops_all_behind_it(shared: str) -> None
     assert reasons(store) == [shared] * 20
     for number in range(20):
         assert store.estimate(f"w{number}") == UNKNOWN
-    # It is over: the first one is told first, again.
+    # The pause ends. The operator writes the status of the first one first.
     for number in range(1, 20):
         tell(store, waiting(number, shared, 40 + number))
     tell(store, waiting(0, SLOT, 70))
