@@ -72,6 +72,8 @@ unit: tools ## test pure functions, pages and manifests
 
 component: tools ## test the operator against an API server in the test's process, with faults
 	@hack/browser >/dev/null
+	@hack/control-plane >/dev/null
+	@hack/go-build helm >/dev/null
 	@$(PYTEST) tests/component $(WAITING)
 
 judge: tools ## run the judged component tests against a real kube-apiserver

@@ -16,7 +16,10 @@ from tests.component.support.tools import conversion_job
 from tests.unit.deploy.charts import CHART, helm
 from tests.unit.deploy.rendering import ROOT
 
-pytestmark = pytest.mark.judged
+pytestmark = [
+    pytest.mark.judged,
+    pytest.mark.real_only("Helm needs a real API server"),
+]
 INSTALLATION: Final = "my-network-converter"
 # No controller counts the objects of a quota here.
 FIRST: Final = {"name": "my-network", "maxConversions": 0}
@@ -44,6 +47,10 @@ class Machine:
         items = json.loads(self.kubectl("get", kind, "--all-namespaces", "-o", "json"))["items"]
         return {item["metadata"]["name"] for item in items}
 
+    def crds(self) -> list[Any]:
+        found: list[Any] = json.loads(self.kubectl("get", "crd", "-o", "json"))["items"]
+        return found
+
     def _run(self, *command: str, text: str) -> str:
         done = subprocess.run(
             command, input=text, capture_output=True, text=True, timeout=120, check=False
@@ -53,14 +60,12 @@ class Machine:
 
 
 @pytest.fixture
-def machine(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Machine]:
+def server(tmp_path: Path) -> Iterator[Machine]:
     """A new API server for each test, so that it has no CRD.
 
     The API server may take minutes to remove a CRD, because it removes the instances first. No
     test waits for the CRDs of another test.
     """
-    if not pytestconfig.getoption("real_api"):
-        pytest.skip("Helm needs a real API server")
     plane = ControlPlane()
     config = {
         "apiVersion": "v1",
@@ -77,11 +82,16 @@ def machine(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[Machine]:
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     try:
         plane.start_api_server()
-        made = Machine(file)
-        made.kubectl("create", "namespace", INSTALLATION)
-        yield made
+        yield Machine(file)
     finally:
         plane.stop()
+
+
+@pytest.fixture
+def machine(server: Machine) -> Machine:
+    """The API server, with the namespace of the installation."""
+    server.kubectl("create", "namespace", INSTALLATION)
+    return server
 
 
 def test_helm_keeps_conversions_until_it_is_told_otherwise(machine: Machine) -> None:
@@ -111,18 +121,4 @@ def test_helm_keeps_conversions_until_it_is_told_otherwise(machine: Machine) -> 
     machine.helm("upgrade", "converter", chart, namespaces=[FIRST, SECOND], crds=told)
     machine.helm("uninstall", "converter")
     # The API server removes a CRD after its instances. How long that takes is not ours.
-    crds = json.loads(machine.kubectl("get", "crd", "-o", "json"))["items"]
-    assert [crd for crd in crds if "deletionTimestamp" not in crd["metadata"]] == []
-
-
-def test_helm_takes_over_a_crd_that_kubectl_has_applied(machine: Machine) -> None:
-    """docs/install.md names both flags. Later upgrades need neither."""
-    machine.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    install = ("install", "converter", str(CHART), "--take-ownership", "--force-conflicts")
-    machine.helm(*install, namespaces=[FIRST])
-    upgrade = ("upgrade", "converter", str(CHART))
-    machine.helm(*upgrade, namespaces=[FIRST], extraLabels={"team": "media"})
-    crds = json.loads(machine.kubectl("get", "crd", "-o", "json"))["items"]
-    assert len(crds) == len([*(ROOT / "crds").glob("*.yaml")])
-    assert {crd["metadata"]["labels"]["team"] for crd in crds} == {"media"}
-    machine.helm("uninstall", "converter")
+    assert [crd for crd in machine.crds() if "deletionTimestamp" not in crd["metadata"]] == []

@@ -11,10 +11,11 @@ import aiohttp
 import kopf
 import pytest
 
+from conversion_operator.cluster import transport
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import Unavailable
 from conversion_operator.cluster.objects import Resource
-from conversion_operator.controller import create_requests
+from conversion_operator.controller import create_requests, leadership
 from conversion_operator.controller.handlers import watch_conversions
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
@@ -93,6 +94,8 @@ async def test_an_unanswered_create_keeps_its_slot_after_a_cancel(
 ) -> None:
     """The request may still be carried out, as here."""
     monkeypatch.setattr(create_requests, "_LATE_CREATE_SECONDS", 12.0)  # 75 s
+    monkeypatch.setattr(transport, "_WRITE_TIMEOUT", aiohttp.ClientTimeout(total=3))  # 8 s
+    monkeypatch.setattr(leadership, "_RENEW_SECONDS", 1)  # 5 s
     async with running(api, tmp_path, converter_max_parallel=1):
         with api.faults.hold(times=1, **CREATE) as late:
             api.create(conversion_job("c"))

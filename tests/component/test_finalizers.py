@@ -51,6 +51,7 @@ async def test_a_conversion_deleted_under_a_finalizer_is_stopped(
         await api.until(lambda: api.find("conversionjobs", "c") is None)
 
 
+@pytest.mark.judged
 async def test_a_waiting_conversion_deleted_under_a_finalizer_never_starts(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from tests.component.support.tools import conversion_job
 
 Body = dict[str, Any]
 
+ONE_IS_ENOUGH: Final = pytest.mark.fake_only("a real API server judges another case of the test")
 OTHER: Final = "other"
 FORGED_SIZE: Final = 666
 REAL_SIZE: Final = 12
@@ -414,8 +415,11 @@ async def test_foreign_jobs_hold_no_slot(
         assert op.metric("converter_running") == 0
 
 
-@pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
-@pytest.mark.parametrize("what", ["ConversionJob", "both"])
+@pytest.mark.judged
+@pytest.mark.parametrize(
+    "restart", [pytest.param(False, marks=ONE_IS_ENOUGH), True], ids=["", "restart"]
+)
+@pytest.mark.parametrize("what", [pytest.param("ConversionJob", marks=ONE_IS_ENOUGH), "both"])
 async def test_orphans_hold_their_slot_and_are_deleted_when_they_end(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, restart: bool, what: str
 ) -> None:

@@ -58,6 +58,7 @@ def both(api: FakeApi) -> FakeApi:
     return api
 
 
+@pytest.mark.judged
 async def test_a_namespace_that_is_added_is_served_at_once(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ async def test_a_namespace_that_is_added_is_served_at_once(
         await until_phase(api, "long", "Succeeded")
 
 
+@pytest.mark.judged
 async def test_a_namespace_without_rights_stops_no_other(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
@@ -99,6 +101,7 @@ async def test_a_namespace_without_rights_stops_no_other(
         await until_other(api, "d", "Succeeded", 40)
 
 
+@pytest.mark.judged
 async def test_a_namespace_that_is_removed_is_let_go(
     both: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

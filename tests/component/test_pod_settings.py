@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from conversion_operator.api import names
 from conversion_operator.core.manifest import job_name
@@ -13,6 +15,7 @@ from tests.component.running import attempts_of, phase_of, running, status_of, u
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.audit import Request
 from tests.component.support.invariants import check_all
+from tests.component.support.real.api import RealApi
 from tests.component.support.scripts import slow_start, succeed
 from tests.component.support.tools import conversion_job
 
@@ -38,6 +41,30 @@ imagePullSecrets: [{name: registry}]
 copyLabels: [example.com/]
 copyAnnotations: [ticket]
 """
+# The real API server refuses pods that name a class which does not exist.
+OF_CLASSES: Final = """
+nodeSelector: {disk: ssd}
+priorityClassName: media
+runtimeClassName: sandbox
+schedulerName: media
+"""
+CLASSES: Final[dict[str, dict[str, Any]]] = {
+    "/apis/scheduling.k8s.io/v1/priorityclasses": {"metadata": {"name": "media"}, "value": 7},
+    "/apis/node.k8s.io/v1/runtimeclasses": {"metadata": {"name": "sandbox"}, "handler": "runsc"},
+}
+
+
+@pytest.fixture
+def classes(api: FakeApi) -> Iterator[str]:
+    """Settings that only a real API server judges, and what they need there."""
+    if not isinstance(api, RealApi):
+        yield ""
+        return
+    for path, body in CLASSES.items():
+        api.real.request("POST", path, body)
+    yield OF_CLASSES
+    for path, body in CLASSES.items():
+        api.real.request("DELETE", f"{path}/{body['metadata']['name']}")
 
 
 def job_of(api: FakeApi, name: str, attempt: int = 1) -> dict[str, Any]:
@@ -47,14 +74,14 @@ def job_of(api: FakeApi, name: str, attempt: int = 1) -> dict[str, Any]:
 
 @pytest.mark.judged
 async def test_a_real_server_accepts_all_settings(
-    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, classes: str, tmp_path: Path
 ) -> None:
     cluster.default = succeed(hold=True)
     metadata = {
         "labels": {"example.com/team": "a", "other.example.com/team": "b"},
         "annotations": {"ticket": "7", "linkerd.io/inject": "enabled"},
     }
-    async with running(api, tmp_path, converter_pod_settings=ALL):
+    async with running(api, tmp_path, converter_pod_settings=ALL + classes):
         api.create(conversion_job("c", metadata=metadata))
         await until_phase(api, "c", "Running")
         job, pod = job_of(api, "c"), api.get("pods", status_of(api, "c")["podName"])
@@ -65,6 +92,8 @@ async def test_a_real_server_accepts_all_settings(
             assert (annotations["sidecar.istio.io/inject"], annotations["ticket"]) == ("false", "7")
             assert "linkerd.io/inject" not in annotations
         assert pod["spec"]["hostUsers"] is False
+        for name, value in yaml.safe_load(classes or "{}").items():
+            assert pod["spec"][name] == value
         assert {"key": "dedicated", "operator": "Exists"} in pod["spec"]["tolerations"]
         cluster.finish("c")
         await until_phase(api, "c", "Succeeded")
@@ -100,6 +129,7 @@ async def test_an_attempt_that_has_not_started_gets_the_new_settings(
     check_all(api, limit=3)
 
 
+@pytest.mark.judged
 async def test_a_job_that_admission_changes_is_not_replaced(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ async def test_it_waits_without_its_status(
     assert jobs_made(api) == 2
 
 
+@pytest.mark.judged
 async def test_the_status_comes_later(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def events(api: FakeApi) -> list[str]:
     ]
 
 
+@pytest.mark.judged
 async def test_a_change_takes_effect_at_once(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ async def test_a_typo_is_told_and_stops_neither_the_operator_nor_the_other_setti
     assert caplog.messages.count(f"Invalid setting: {text}") == 1
 
 
+@pytest.mark.judged
 async def test_without_a_config_map_the_environment_is_in_force(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pytest
 from conversion_operator.core.suspended import MIN_SUSPENDED_JOBS
 from media_converter.contract import ExitReason
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
-from tests.component.support import FakeApi, FakeCluster
+from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.history import History
 from tests.component.support.invariants import check_all, check_one_live_pod_each
 from tests.component.support.kinds import JOBS, Kind
 from tests.component.support.podstatus import started_at
+from tests.component.support.real.api import RealApi
+from tests.component.support.real.mutating import suspending_new_jobs
 from tests.component.support.scripts import fail, succeed
 from tests.component.support.tools import conversion_job
 
@@ -23,14 +27,21 @@ def suspend(api: FakeApi, job: str, active: bool = True) -> None:
     api.patch("jobs", job, {"spec": {"suspend": active}})
 
 
-def suspend_all_new_jobs(api: FakeApi, namespace: str = "") -> None:
-    """Like a mutating webhook of Kueue."""
+@asynccontextmanager
+async def new_jobs_suspended(api: FakeApi, namespace: str = NAMESPACE) -> AsyncIterator[None]:
+    """Meanwhile, new Jobs of the namespace are suspended, as by a mutating webhook of Kueue."""
+    if isinstance(api, RealApi):
+        async with suspending_new_jobs(api, namespace):
+            yield
+        return
 
     def mutate(kind: Kind, obj: dict[str, Any]) -> None:
-        if kind is JOBS and namespace in ("", obj["metadata"]["namespace"]):
+        if kind is JOBS and obj["metadata"]["namespace"] == namespace:
             obj["spec"]["suspend"] = True
 
     api.storage.mutators.append(mutate)
+    yield
+    api.storage.mutators.remove(mutate)
 
 
 def uid(api: FakeApi, name: str) -> str:
@@ -49,20 +60,20 @@ async def until_suspended(api: FakeApi, name: str) -> None:
     )
 
 
-@pytest.mark.fake_only("it needs a webhook")
+@pytest.mark.judged
 async def test_a_job_that_is_created_suspended_waits_without_a_slot(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """There is no start timeout, and the same Job runs."""
-    suspend_all_new_jobs(api)
     async with running(api, tmp_path, converter_max_parallel=1) as op:
-        api.create(conversion_job("c"))
-        await until_suspended(api, "c")
+        async with new_jobs_suspended(api):
+            api.create(conversion_job("c"))
+            await until_suspended(api, "c")
         assert phase_of(api, "c") == "Queued"
         assert "webhook" in status_of(api, "c")["message"]
-        api.clock.advance(100_000)
-        await op.reconcile_all()
-        api.storage.mutators.clear()
+        if not isinstance(api, RealApi):  # its clock cannot be set
+            api.clock.advance(100_000)
+            await op.reconcile_all()
         api.create(conversion_job("d"))
         await until_phase(api, "d", "Succeeded")
         assert status_of(api, "c")["reason"] == "JobSuspended"
@@ -149,6 +160,7 @@ async def test_a_suspended_conversion_can_be_stopped(
     check_one_live_pod_each(api)
 
 
+@pytest.mark.judged
 async def test_a_resumed_job_counts_at_once(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
@@ -177,28 +189,24 @@ async def test_a_resumed_job_counts_at_once(
         await until_phase(api, "c", "Succeeded")
 
 
-@pytest.mark.fake_only("it needs a webhook")
+@pytest.mark.judged
 async def test_a_long_queue_does_not_become_as_many_suspended_jobs(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """The others wait, and other namespaces go on."""
     api.add_namespace("other")
-    suspend_all_new_jobs(api, "my-network")
     many = MIN_SUSPENDED_JOBS + 5
-    async with running(api, tmp_path, watch_namespaces="my-network,other") as op:
+    async with (
+        new_jobs_suspended(api),
+        running(api, tmp_path, watch_namespaces="my-network,other") as op,
+    ):
         for n in range(many):
             api.create(conversion_job(f"c{n:02}"))
         await api.until(lambda: len(api.objects("jobs")) == MIN_SUSPENDED_JOBS, 30)
         await op.reconcile_all()
-        elsewhere = conversion_job("d")
-        elsewhere["metadata"]["namespace"] = "other"
-        api.create(elsewhere)
+        api.create(conversion_job("d", "other"))
         await api.until(
-            lambda: (
-                (api.get("conversionjobs", "d", "other").get("status") or {}).get("phase")
-                == "Succeeded"
-            ),
-            20,
+            lambda: api.get("conversionjobs", "d", "other")["status"]["phase"] == "Succeeded", 20
         )
         assert len(api.objects("jobs", "my-network")) == MIN_SUSPENDED_JOBS
         api.create(conversion_job("late"))

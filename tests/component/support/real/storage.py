@@ -20,7 +20,7 @@ import orjson
 from tests.component.support import patching
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import Obj, StatusError
-from tests.component.support.kinds import JOBS, NAMESPACES, PODS, STORED, Kind
+from tests.component.support.kinds import EVENTS, JOBS, NAMESPACES, PODS, STORED, Kind
 from tests.component.support.lifecycle import DeleteOptions
 from tests.component.support.real.processes import AUTHORIZATION
 from tests.component.support.storage import ObjectStorage, StoredChange, Version
@@ -248,7 +248,9 @@ class RealStorage(ObjectStorage):
 
     def clear(self, keep: str) -> None:
         """Remove all objects that tests create. Namespaces other than ``keep`` too."""
-        kinds = [kind for kind in STORED if kind is not NAMESPACES]
+        kinds = [kind for kind in STORED if kind not in (EVENTS, NAMESPACES)]
+        for namespace in {version.obj["metadata"]["namespace"] for version in self.objects(EVENTS)}:
+            self.request("DELETE", path_of(EVENTS, namespace))  # many, with one request
         for kind in kinds:
             for version in self.objects(kind):
                 self._force_delete(kind, version.obj)
