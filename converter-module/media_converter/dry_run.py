@@ -11,16 +11,6 @@ from media_converter.files import paths
 from media_converter.files.paths import Input
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits
-from media_converter.options import (
-    AudioOptions,
-    ImageOptions,
-    InfoOptions,
-    PreviewOptions,
-    StoryboardOptions,
-    ThumbnailOptions,
-    VideoOptions,
-    WaveformOptions,
-)
 from media_converter.outputs import in_order
 from media_converter.planning import estimates, image_memory, memory
 from media_converter.planning.audio import choose_sound
@@ -53,6 +43,16 @@ from media_converter.running.existing import find_published
 from media_converter.running.process import Runner
 from media_converter.running.run import Known, Run, hole_finder
 from media_converter.task import Task
+from media_converter.typed_options import (
+    AudioOptions,
+    ImageOptions,
+    InfoOptions,
+    PreviewOptions,
+    StoryboardOptions,
+    ThumbnailOptions,
+    VideoOptions,
+    WaveformOptions,
+)
 
 
 def plan_outputs(

@@ -22,14 +22,8 @@ from media_converter.option_values import (
     Whole,
     Words,
 )
-from media_converter.options import (
-    FORBIDDEN_CHARACTERS,
-    FORMATS,
-    MAX_LENGTH,
-    Option,
-    extensions_of,
-    options_of,
-)
+from media_converter.options import FORMATS, MAX_LENGTH, Option, extensions_of, options_of
+from media_converter.forbidden_paths import FORBIDDEN_CHARACTERS
 
 Schema = dict[str, Any]
 

@@ -12,7 +12,6 @@ from typing import Final
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.audio_filters import (
     sound_decoder_options,
@@ -42,6 +41,7 @@ from media_converter.planning.video_sound import plan_sound, reading_of, sound_o
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
 from media_converter.step import Stdout, Step
+from media_converter.typed_options import VideoOptions
 
 MAX_FRAME_RATE: Final = 60
 

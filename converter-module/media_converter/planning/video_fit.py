@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from media_converter.options import VideoOptions
 from media_converter.planning.filters import fit_box, fit_short_side
 from media_converter.planning.image_fit import COVER, Fit
+from media_converter.typed_options import VideoOptions
 
 
 def fit_video(displayed_size: tuple[int, int], options: VideoOptions) -> Fit:

@@ -12,7 +12,6 @@ from typing import Final
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
-from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import ConversionPlan, Evidence
 from media_converter.planning.together import combine
@@ -34,6 +33,7 @@ from media_converter.running.transcode import (
     survey_input,
 )
 from media_converter.running.video_sound import with_loudness
+from media_converter.typed_options import VideoOptions
 
 # If ffmpeg ends for another reason, one of several outputs may be the cause.
 _CONCERNS_ALL: Final = frozenset(

@@ -11,7 +11,6 @@ from media_converter.errors import ConversionError
 from media_converter.files import bmp, png, still
 from media_converter.files.bmp import Bitmap
 from media_converter.files.digest import sha256
-from media_converter.options import StoryboardOptions
 from media_converter.planning.plan import Expected, Position
 from media_converter.planning.storyboard import (
     BYTES_PER_PIXEL,
@@ -38,6 +37,7 @@ from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
 from media_converter.step import Step
+from media_converter.typed_options import StoryboardOptions
 
 _MANY: Final = 0.5
 """If more than this share of the pictures is missing, the whole film is decoded."""

@@ -12,7 +12,6 @@ from media_converter.errors import ConversionError
 from media_converter.files import structure
 from media_converter.files.apetag import ape_tags
 from media_converter.files.digest import sha256
-from media_converter.options import AudioOptions, VideoOptions
 from media_converter.planning.audio import (
     AudioOutput,
     choose_sound,
@@ -35,6 +34,7 @@ from media_converter.running.loudness import Leveller, measure
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
+from media_converter.typed_options import AudioOptions, VideoOptions
 
 Part = tuple[float, float]
 

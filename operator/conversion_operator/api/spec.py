@@ -22,14 +22,12 @@ from pydantic.alias_generators import to_camel
 
 from conversion_operator.api import names
 from media_converter.contract import MAX_OUTPUTS, ConversionType, DamagedInput
-from media_converter.options import (
-    GRAMMAR,
-    MAX_LENGTH,
+from media_converter.options import GRAMMAR, MAX_LENGTH, output_files
+from media_converter.forbidden_paths import (
     NO_FORBIDDEN_CHARACTERS,
     NOT_IN_LOG_FOLDER,
     has_forbidden_character,
     is_in_log_folder,
-    output_files,
 )
 
 PATH_PATTERN: Final = r"^/?[^/\x00]+(/[^/\x00]+)*$"
