@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.errors import ConversionError
 from media_converter.files.log_folder import LogName
-from media_converter.options import MAX_SIDE
 from media_converter.forbidden_paths import NO_FORBIDDEN_CHARACTERS, has_forbidden_character
+from media_converter.options import MAX_SIDE
 from media_converter.task import (
     DEFAULT_LOG_RETENTION_SECONDS,
     FieldNames,

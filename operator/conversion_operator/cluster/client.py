@@ -41,7 +41,8 @@ from conversion_operator.cluster.objects import (
 from conversion_operator.cluster.parse_children import parse_job, parse_pod
 from conversion_operator.cluster.profiles import ProfileRequests
 from conversion_operator.cluster.queues import QueueRequests, queues_path
-from conversion_operator.core.model import Conversion, Job, Key, Metadata, Pod
+from conversion_operator.core.children import Job, Pod
+from conversion_operator.core.model import Conversion, Key, Metadata
 from conversion_operator.core.queue_status import QueueObject
 
 # A leader renews its Lease more than once within its deadline, even if a request gets no response.

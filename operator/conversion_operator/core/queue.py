@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from conversion_operator.core.model import EPOCH, Children, Conversion, Key, Policy
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import EPOCH, Conversion, Key, Policy
 from conversion_operator.core.namespace_queue import NamespaceQueue
 from conversion_operator.core.paths import FindWriters
 from conversion_operator.core.plan import Block

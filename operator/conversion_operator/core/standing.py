@@ -19,8 +19,9 @@ from conversion_operator.core.attempts import (
     next_attempt_at,
 )
 from conversion_operator.core.bounds import violation
+from conversion_operator.core.children import Children, queue_of
 from conversion_operator.core.holds import hold
-from conversion_operator.core.model import EPOCH, Children, Conversion, Policy, queue_of
+from conversion_operator.core.model import EPOCH, Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import last_refusal
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, may_want_sweep

@@ -12,7 +12,8 @@ from typing import Final
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import last_recorded_attempt
-from conversion_operator.core.model import Children, Job, Policy
+from conversion_operator.core.children import Children, Job
+from conversion_operator.core.model import Policy
 from conversion_operator.core.plan import Block, Plan, Snapshot
 from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import SUSPENDED_MESSAGE, Ended, Outcome

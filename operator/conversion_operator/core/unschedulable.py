@@ -12,7 +12,8 @@ from datetime import timedelta
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import last_recorded_attempt
-from conversion_operator.core.model import Conversion, Job
+from conversion_operator.core.children import Job
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.verdict import NotStarted
 
