@@ -1,34 +1,20 @@
-"""Serves /metrics, /healthz and /readyz from a thread of their own.
+"""Serves /metrics, /healthz and /readyz from threads of their own.
 
-The thread responds even while the event loop is busy, so a busy event loop does not fail a probe.
+The threads respond even while the event loop is busy, so a busy event loop does not fail a probe.
 :class:`~conversion_operator.controller.health.Health` decides when the loop has been busy for too
 long.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from conversion_operator.cluster import page_server
 from conversion_operator.controller.health import Health
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    # One thread per connection: a client that connects and sends nothing must not block probes.
-    daemon_threads = True
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = 5
-
-    # Probes come every few seconds and would fill the log.
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        pass
 
 
 def serve(port: int, registry: CollectorRegistry, health: Health) -> WSGIServer:
@@ -50,6 +36,4 @@ def serve(port: int, registry: CollectorRegistry, health: Health) -> WSGIServer:
         text = problem or (f"ok. {health.unlisted}" if health.unlisted else "ok")
         return [text.encode() + b"\n"]
 
-    server = make_server("", port, application, _Server, _Handler)
-    threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
-    return server
+    return page_server.serve(port, application, "probes")
