@@ -11,6 +11,7 @@ import httpx2 as httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from conversion_operator.cluster import page_server
 from conversion_operator.cluster.page_server import HEADER_BYTES, MAX_CONNECTIONS
 from conversion_operator.controller import probes
 from conversion_operator.controller.health import Health
@@ -25,8 +26,9 @@ LINE = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 async def port(request: pytest.FixtureRequest) -> AsyncIterator[int]:
     """The port of the metrics of a program."""
     registry = CollectorRegistry()
+    pages = probes.create_application(registry, Health())
     server = (
-        probes.serve(0, registry, Health())
+        page_server.serve(0, pages, "probes")
         if request.param == "operator"
         else metrics.serve(0, registry)
     )

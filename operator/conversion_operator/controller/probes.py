@@ -1,6 +1,7 @@
-"""Serves /metrics, /healthz and /readyz from threads of their own.
+"""Answers requests for /metrics, /healthz and /readyz.
 
-The threads respond even while the event loop is busy, so a busy event loop does not fail a probe.
+The server runs this in threads of its own, which respond even while the event loop is busy. So a
+busy event loop does not fail a probe.
 :class:`~conversion_operator.controller.health.Health` decides when the loop has been busy for too
 long.
 """
@@ -9,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from conversion_operator.cluster import page_server
 from conversion_operator.controller.health import Health
 
 
-def serve(port: int, registry: CollectorRegistry, health: Health) -> WSGIServer:
-    """Serve on all addresses until ``shutdown()`` of the returned server is called."""
+def create_application(
+    registry: CollectorRegistry, health: Health
+) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
+    """A WSGI application."""
     metrics = make_wsgi_app(registry)
 
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -36,4 +37,4 @@ def serve(port: int, registry: CollectorRegistry, health: Health) -> WSGIServer:
         text = problem or (f"ok. {health.unlisted}" if health.unlisted else "ok")
         return [text.encode() + b"\n"]
 
-    return page_server.serve(port, application, "probes")
+    return application
