@@ -32,6 +32,8 @@ RELEASE = {
     *(f"dist/{image}-0.2.0.{end}" for image in IMAGES for end in ("tar", "cdx.json")),
     *("dist/SHA256SUMS", "dist/install.yaml", "dist/my-network-converter-0.2.0.tgz"),
 }
+NEXT_RELEASE = "dist/my-network-converter-0.3.0.tgz"
+"""The chart that docs/operations.md upgrades to, and rolls back from."""
 # They need programs or services that this project does not bring.
 NOT_CHECKED = ("cosign", "docker", "velero", "cp", "cd", "sha256sum")
 LINES = re.MULTILINE | re.DOTALL
@@ -130,11 +132,20 @@ def test_targets_exist(command: Command) -> None:
 def test_paths_exist(command: Command) -> None:
     for word in command.words:
         if word.startswith("dist/"):
-            assert word in RELEASE | {"dist/SHA256SUMS.sigstore.json"}
+            assert word in RELEASE | {NEXT_RELEASE, "dist/SHA256SUMS.sigstore.json"}
         elif re.match(r"(deploy|crds|charts)/", word):
             assert (ROOT / word).exists(), word
         elif word in ("-f", "-k", "--filename"):
             assert command.words[-1] != word
+
+
+def test_a_rollback_installs_another_chart_than_the_upgrade_before_it() -> None:
+    charts = [
+        command.words[3]
+        for command in of("helm")
+        if command.page == "operations" and command.words[1] == "upgrade"
+    ]
+    assert charts == [NEXT_RELEASE, "dist/my-network-converter-0.2.0.tgz"]
 
 
 def test_the_table_of_a_release_has_its_files() -> None:
