@@ -17,7 +17,8 @@ from conversion_operator.cluster.conversions import Conversion
 from converter_gateway.outputs import outputs_of
 from converter_gateway.translate import phase_of
 from media_converter.contract import OutputState
-from media_converter.options import LOG_FOLDER, output_files
+from media_converter.forbidden_paths import LOG_FOLDER
+from media_converter.options import output_files
 
 _UID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._ -]")

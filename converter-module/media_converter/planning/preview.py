@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import PREVIEW_SECONDS, PreviewOptions
+from media_converter.options import PREVIEW_SECONDS
 from media_converter.planning import memory
 from media_converter.planning.filters import decoder_options, fit_box, video_filter
 from media_converter.planning.plan import (
@@ -25,6 +25,7 @@ from media_converter.planning.plan import (
 from media_converter.planning.video_codecs import CODECS
 from media_converter.probing.media import MediaInfo, Ratio, VideoStream
 from media_converter.step import INPUT, Stdout, Step
+from media_converter.typed_options import PreviewOptions
 
 _MAX_RATE: Final = {"mp4": 30, "webp": 10}
 """Frames per second."""
@@ -160,7 +161,7 @@ def plan_preview(
     argv += [*NO_METADATA, *PROGRESS, *_encoder_options(frames, rate, output_format, threads)]
     seconds = sum(frames) * rate[1] / rate[0]
     return ConversionPlan(
-        step=Step("encode", (*argv, OUTPUT_URL), Stdout.PROGRESS),
+        step=Step("encode", (*argv, OUTPUT_URL), Stdout.LINES),
         expected=Expected(
             container=output_format,
             video_codec="h264" if output_format == "mp4" else None,
@@ -178,7 +179,7 @@ def plan_preview(
 
 def _input(video: VideoStream, part: Part) -> list[str]:
     position = part.position
-    # A picture may stand for longer than the part.
+    # A frame may be shown for longer than the part lasts.
     seconds = max(part.seconds, position.seconds_left()) + _READ_AHEAD_SECONDS
     seconds += position.time - (position.seek or 0.0)
     return [

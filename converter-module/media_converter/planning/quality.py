@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from media_converter.options import VideoOptions
+from media_converter.typed_options import VideoOptions
 
 DEFAULT_QUALITY: Final = "medium"
 

@@ -11,7 +11,6 @@ from media_converter.contract import ExitReason, Output
 from media_converter.errors import ConversionError
 from media_converter.files import still, structure
 from media_converter.files.digest import sha256
-from media_converter.options import PreviewOptions
 from media_converter.planning.plan import ConversionPlan, luma_step
 from media_converter.planning.preview import Look, Part, Place, most_parts, places, plan_preview
 from media_converter.planning.preview import preview_size as size_of
@@ -22,6 +21,7 @@ from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.running import content, survey, transcode, verify
 from media_converter.running.process import Files
 from media_converter.running.run import Converted, Run
+from media_converter.typed_options import PreviewOptions
 
 
 class Preview(NamedTuple):
@@ -80,7 +80,7 @@ def prepare(run: Run, options: PreviewOptions, *, looks: bool) -> Preview:
     info, output_format = survey.probe(run), run.task.output_format
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
-    duration = survey.film_length(run, info, video)
+    duration = survey.video_duration(run, info, video)
     size = size_of(video, options, output_format)
     most = most_parts(video, size, output_format, options.segments, run.limits)
     chosen = places(duration, options, most)

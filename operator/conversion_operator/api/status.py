@@ -10,12 +10,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, PlainSerializer, StringConstraints
 
-from conversion_operator.api.spec import (
-    MAX_TIMEOUT_SECONDS,
-    ApiModel,
-    OutputSpec,
-    Resources,
-)
+from conversion_operator.api.api_model import ApiModel
+from conversion_operator.api.spec import MAX_TIMEOUT_SECONDS, OutputSpec, Resources
 from media_converter.contract import (
     MAX_NAME_LENGTH,
     MAX_OUTPUT_MESSAGE_LENGTH,

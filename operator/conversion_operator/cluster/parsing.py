@@ -1,4 +1,4 @@
-"""Turns API objects into the values of :mod:`conversion_operator.core.model`.
+"""Turns API objects into the values of ``core.model`` and ``core.children``.
 
 An object must have a name, a namespace, a uid and a resourceVersion. Everything else may be absent:
 a new pod has almost no status. One malformed object must not stop a list or a watch.

@@ -38,8 +38,9 @@ from conversion_operator.controller.slots import SlotCounter
 from conversion_operator.core.admission import AdmissionPass, Obstacles, Selection
 from conversion_operator.core.attempts import latest_attempt_number
 from conversion_operator.core.capacity import Capacity
+from conversion_operator.core.children import Children
 from conversion_operator.core.fair_sharing import VirtualTimes
-from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
+from conversion_operator.core.model import EPOCH, Conversion, Policy
 from conversion_operator.core.queue import Queue
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 

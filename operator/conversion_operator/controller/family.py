@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from conversion_operator.api.status import Attempt
+from conversion_operator.core.children import Children, Job, Pod
 from conversion_operator.core.identity import (
     Bound,
     Evidence,
@@ -17,7 +18,6 @@ from conversion_operator.core.identity import (
     identify_job,
     identify_pods,
 )
-from conversion_operator.core.model import Children, Job, Pod
 
 Child = TypeVar("Child", Job, Pod, Job | Pod)
 

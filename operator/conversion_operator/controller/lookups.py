@@ -15,8 +15,9 @@ from conversion_operator.core.attempts import (
     last_recorded_attempt,
     latest_attempt_number,
 )
+from conversion_operator.core.children import Children, Job, Pod
 from conversion_operator.core.manifest import job_name
-from conversion_operator.core.model import Children, Conversion, Job, Pod
+from conversion_operator.core.model import Conversion
 
 
 class Lookups:

@@ -24,6 +24,7 @@ from conversion_operator.cluster.objects import Object, ObjectList, Resource, Wa
 from conversion_operator.controller.family import Family
 from conversion_operator.controller.list_history import ListHistory, slices, uid_of
 from conversion_operator.controller.output_index import OutputIndex
+from conversion_operator.core.children import NO_CHILDREN, Children, Job, Pod
 from conversion_operator.core.identity import (
     Bound,
     Evidence,
@@ -31,7 +32,7 @@ from conversion_operator.core.identity import (
     attempt_of_name,
     identify_job,
 )
-from conversion_operator.core.model import NO_CHILDREN, Children, Conversion, Job, Key, Pod
+from conversion_operator.core.model import Conversion, Key
 
 _DELETED_KEPT: Final = 30_000
 """How many deleted uids to remember. A watch lasts about a minute, so no older events arrive."""

@@ -31,7 +31,8 @@ from conversion_operator.core.attempts import (
     last_recorded_attempt,
     latest_attempt_number,
 )
-from conversion_operator.core.model import Children, Conversion, Pod
+from conversion_operator.core.children import Children, Pod
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import (
     PROGRESS_INTERVAL,
     Action,

@@ -7,7 +7,8 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Attempt, ConversionJobStatus, Retries
-from conversion_operator.core.model import Children, Conversion, Job
+from conversion_operator.core.children import Children, Job
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.retry import SHORTEST_BACKOFF, backoff
 from media_converter.contract import ExitReason

@@ -11,7 +11,7 @@ from typing import Final
 
 from conversion_operator.api.status import ConversionJobStatus, NotifyState
 from conversion_operator.core.attempts import is_finishing
-from conversion_operator.core.model import Job
+from conversion_operator.core.children import Job
 from conversion_operator.core.plan import (
     SIDECAR_GRACE,
     TOMBSTONE_TTL,

@@ -7,7 +7,8 @@ from dataclasses import replace
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
 from conversion_operator.core.attempts import latest_attempt_number
-from conversion_operator.core.model import Children, stop_verb
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import stop_verb
 from conversion_operator.core.outputs import validate_report
 from conversion_operator.core.plan import (
     FORCE_AFTER,

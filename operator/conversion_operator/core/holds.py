@@ -15,7 +15,8 @@ from typing import Final
 from conversion_operator.api.queues import StopPolicy
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.model import Children, Conversion, Policy
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import (
     STOP_RECHECK_INTERVAL,
     Block,

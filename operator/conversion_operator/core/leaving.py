@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from conversion_operator.api.status import NotifyState, Phase
 from conversion_operator.core.attempts import awaits_attempt
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.sharing import other_writer
 
 

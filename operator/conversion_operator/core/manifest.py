@@ -25,7 +25,7 @@ from conversion_operator.core.model import NO_METADATA, Conversion, Metadata, Po
 from conversion_operator.core.outputs import reported_sha256
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 from media_converter.contract import ConversionType, DamagedInput
-from media_converter.options import DEFAULT_SIZE
+from media_converter.typed_options import DEFAULT_SIZE
 
 CONTAINER: Final = "converter"
 WORKSPACE: Final = "/workspace"

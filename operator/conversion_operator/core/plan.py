@@ -9,7 +9,8 @@ from typing import Final
 
 from conversion_operator.api.profiles import ConversionProfileSpec
 from conversion_operator.api.status import ConversionJobStatus, Retries
-from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
+from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.model import Conversion, Policy
 from media_converter.contract import Progress
 
 TOMBSTONE_TTL: Final = timedelta(seconds=120)

@@ -15,7 +15,8 @@ from conversion_operator.core.attempts import (
     lost_pod_uid,
     next_attempt_at,
 )
-from conversion_operator.core.model import Children, Job, Pod, stop_verb
+from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.model import stop_verb
 from conversion_operator.core.plan import (
     FINISHING_TIME,
     STOP_RECHECK_INTERVAL,

@@ -16,6 +16,7 @@ from conversion_operator.api.spec import NO_OUTPUTS
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.bounds import violation
+from conversion_operator.core.children import Children, Job, Pod
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.display import with_display
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
@@ -25,7 +26,7 @@ from conversion_operator.core.holds import (
     plan_restored,
     plan_unreadable_status,
 )
-from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.paths import FAILING_REASONS
 from conversion_operator.core.plan import (
     SIDECAR_GRACE,

@@ -7,8 +7,8 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import ConversionJobStatus, Phase
+from conversion_operator.core.children import Children, Job, Pod
 from conversion_operator.core.ending import end_conversion
-from conversion_operator.core.model import Children, Job, Pod
 from conversion_operator.core.plan import (
     MOUNT_OVERDUE,
     POD_OVERDUE,

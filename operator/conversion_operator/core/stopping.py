@@ -11,8 +11,8 @@ from conversion_operator.api.queues import StopPolicy
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import STOP_REASONS, last_recorded_attempt
+from conversion_operator.core.children import Children, Pod, queue_of
 from conversion_operator.core.holds import SUSPENDED, queue_held
-from conversion_operator.core.model import Children, Pod, queue_of
 from conversion_operator.core.plan import (
     STOP_RECHECK_INTERVAL,
     Block,

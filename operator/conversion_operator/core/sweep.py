@@ -12,7 +12,8 @@ from typing import Final
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.core.attempts import last_recorded_attempt
-from conversion_operator.core.model import Children, Conversion, Job, Policy
+from conversion_operator.core.children import Children, Job
+from conversion_operator.core.model import Conversion, Policy
 from media_converter.contract import ExitReason
 
 SWEEP_ATTEMPT: Final = 0

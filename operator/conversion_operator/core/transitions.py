@@ -23,7 +23,8 @@ from conversion_operator.api.status import (
     Progress,
     Retries,
 )
-from conversion_operator.core.model import EPOCH, Children, Job, Pod
+from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.model import EPOCH
 from conversion_operator.core.outputs import merge, planned, seconds, total_size
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.text import head, head_as_printed, one_line, tail

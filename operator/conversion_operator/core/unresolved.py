@@ -9,8 +9,9 @@ from conversion_operator.api.profiles import spec_with
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, ResolvedProfile
 from conversion_operator.core.attempts import awaits_attempt
+from conversion_operator.core.children import Children
 from conversion_operator.core.holds import PROFILE_UNRESOLVED, hold
-from conversion_operator.core.model import Children, Conversion, Policy
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block, Plan, Snapshot
 from conversion_operator.core.profiles import ProfileInvalid, resolve
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.core.model import Children, Job, Pod, Terminated
+from conversion_operator.core.children import Children, Job, Pod, Terminated
 from media_converter.contract import NOT_RETRIED, REASON_BY_EXIT_CODE, ExitReason, Report
 from media_converter.report_json import parse_report
 

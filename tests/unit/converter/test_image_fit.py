@@ -8,11 +8,12 @@ from media_converter.contract import ConversionType
 from media_converter.files.still import Still, measure
 from media_converter.files.vips_file import Roll, header, metadata
 from media_converter.limits import Limits
-from media_converter.options import FORMATS, GRAVITIES, ImageOptions
+from media_converter.options import FORMATS, GRAVITIES
 from media_converter.planning.image import avif_effort, plan_image, verify_step
 from media_converter.planning.image_fit import Fit, fit_image, offset, position
 from media_converter.probing import vipsheader
 from media_converter.probing.media import ImageInfo
+from media_converter.typed_options import ImageOptions
 from tests.unit.converter.builders import LIMITS, WHITE, value_of
 
 SIDES = st.integers(1, 20000)
@@ -97,7 +98,7 @@ def test_the_effort_of_an_avif_fits_the_time() -> None:
     assert avif_effort(200_000_000, 300.0) == 1
     large = ImageInfo("png", 6000, 5000)
     for seconds, effort in ((300.0, 2), (60.0, 1)):
-        limits = Limits(threads=1, memory=None, seconds=seconds)
+        limits = Limits(threads=1, memory=None, stall_seconds=seconds)
         argv = plan_image(large, ImageOptions(6000, 5000), "avif", WHITE, limits).step.argv
         assert f"effort={effort}," in argv[3]
 

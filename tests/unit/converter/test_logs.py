@@ -19,7 +19,7 @@ from media_converter.errors import ConversionError
 from media_converter.files import log_folder, paths
 from media_converter.files.log_file import MAX_LINE_BYTES, MAX_LOG_BYTES, LogFile
 from media_converter.files.log_folder import LogName, clean, create_log
-from media_converter.options import LOG_FOLDER, is_in_log_folder
+from media_converter.forbidden_paths import LOG_FOLDER, is_in_log_folder
 from media_converter.request import LogRequest, read_log_request
 from media_converter.running import stored_log
 from media_converter.running.report import Reporter

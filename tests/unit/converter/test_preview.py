@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import PreviewOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import Position
 from media_converter.planning.preview import (
@@ -26,6 +25,7 @@ from media_converter.planning.preview import (
     preview_size,
 )
 from media_converter.running.preview import until_detailed
+from media_converter.typed_options import PreviewOptions
 from tests.unit.converter.builders import INFO, LIMITS, VIDEO, WHITE, value_of
 
 LOOK = Look((640, 360), "mp4", WHITE)

@@ -14,11 +14,11 @@ from media_converter.contract import (
     Progress,
 )
 from media_converter.errors import ConversionError
-from media_converter.options import VideoOptions
 from media_converter.planning.video import plan_video
 from media_converter.running import content, copies, verify
 from media_converter.running.forecast import Forecast, checks
 from media_converter.running.progress import Meter, max_plausible_duration
+from media_converter.typed_options import VideoOptions
 from tests.unit.converter.builders import INFO, LIMITS, LISTED, WHITE
 
 

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_converter.contract import ConversionType
-from media_converter.options import OptionError, VideoOptions, parse
+from media_converter.options import OptionError, parse
 from media_converter.planning.plan import Evidence, luma_step
 from media_converter.planning.video import can_copy_video, output_size, plan_video
 from media_converter.planning.video_fit import fit_video
+from media_converter.typed_options import VideoOptions
 from tests.unit.converter.builders import INFO, LIMITS, STEADY, VIDEO, WHITE, value_of
 
 SIDES = st.integers(2, 16384)

@@ -23,7 +23,7 @@ from converter_gateway.pipeline import Content, NewJob, PlannedJob, choose_job, 
 from converter_gateway.records import record_of
 from converter_gateway.rules import BUILT_IN_FILE, ContentRules, KeepExtension, parse_rules
 from converter_gateway.store import Store
-from media_converter.options import has_forbidden_character
+from media_converter.forbidden_paths import has_forbidden_character
 
 TEXT = BUILT_IN_FILE.read_text(encoding="utf-8")
 RULES = parse_rules(TEXT)

@@ -10,7 +10,8 @@ import pytest
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.core.admission import AdmissionPass, Obstacles, unseen_slots
-from conversion_operator.core.model import Children, Conversion, Policy
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.start_limits import MAX_ADMISSIONS, MAX_NAMESPACES, StartLimits
 from tests.unit.operator.builders import (

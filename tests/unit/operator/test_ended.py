@@ -13,9 +13,10 @@ from conversion_operator.api import names
 from conversion_operator.api.status import ConversionJobStatus, NotifyState
 from conversion_operator.cluster.parsing import parse_conversion, parse_used
 from conversion_operator.core.attempts import last_recorded_attempt
+from conversion_operator.core.children import Children, Suspension
 from conversion_operator.core.ended import keep_used
 from conversion_operator.core.manifest import build_job
-from conversion_operator.core.model import Children, Conversion, Suspension
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.reconcile import decide
 from conversion_operator.core.standing import find_standing
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, may_want_sweep

@@ -9,7 +9,8 @@ import pytest
 from conversion_operator.api.names import MANAGER_PREFIX
 from conversion_operator.api.status import ConversionJobStatus, Notification, NotifyState, Phase
 from conversion_operator.core import leaving
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
 from tests.unit.operator import builders
 from tests.unit.operator.builders import children
 

@@ -22,9 +22,10 @@ from conversion_operator.cluster.parsing import (
     parse_list,
 )
 from conversion_operator.controller.settings import Settings
+from conversion_operator.core.children import CONVERSION_KIND, Controller
 from conversion_operator.core.identity import Evidence
 from conversion_operator.core.manifest import CONTAINER, build_job
-from conversion_operator.core.model import CONVERSION_KIND, IMAGE_MAX_LENGTH, Controller
+from conversion_operator.core.model import IMAGE_MAX_LENGTH
 from tests.unit.operator.builders import (
     KEY,
     POLICY,

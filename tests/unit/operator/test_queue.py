@@ -14,7 +14,8 @@ from conversion_operator.controller.queued_statuses import REASONS_WRITTEN, Queu
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.admission import AdmissionPass, Obstacles
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.namespace_queue import NamespaceQueue
 from conversion_operator.core.queue import Queue
 from conversion_operator.core.standing import Standing, find_standing

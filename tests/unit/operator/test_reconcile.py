@@ -11,7 +11,8 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.model import Children, Conversion, Job, Pod
+from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import (
     Block,
     DeleteJob,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from conversion_operator.api.spec import MAX_TIMEOUT_SECONDS
 from conversion_operator.api.status import ATTEMPTS_KEPT, ConversionJobStatus, Phase, Retries
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.status_size import (
     STATUS_MAX_BYTES,
     limit_status_size,

@@ -10,7 +10,8 @@ import pytest
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
 from conversion_operator.core.admission import AdmissionPass, Obstacles
-from conversion_operator.core.model import EPOCH, Children, Conversion, Job, Suspension
+from conversion_operator.core.children import Children, Job, Suspension
+from conversion_operator.core.model import EPOCH, Conversion
 from conversion_operator.core.plan import DeleteJob, Plan
 from conversion_operator.core.reconcile import decide
 from conversion_operator.core.retry import (
