@@ -12,6 +12,7 @@ import pytest
 
 from conversion_operator.core.manifest import job_name
 from conversion_operator.core.status_size import STATUS_MAX_BYTES
+from tests.component.marks import ONE_IS_ENOUGH
 from tests.component.running import (
     attempts_of,
     events_about,
@@ -40,7 +41,6 @@ from tests.component.support.tools import conversion_job
 pytestmark = pytest.mark.judged
 
 # The real API server has the same part in several cases of a test: one of them is enough there.
-ONE_IS_ENOUGH = pytest.mark.fake_only("a real API server judges another case of the test")
 STATUS: dict[str, Any] = {
     "verb": "patch",
     "resource": "conversionjobs",

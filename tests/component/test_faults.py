@@ -17,6 +17,7 @@ from conversion_operator.cluster.errors import Unavailable
 from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller import create_requests, leadership
 from conversion_operator.controller.handlers import watch_conversions
+from tests.component.marks import ONE_IS_ENOUGH
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
@@ -31,7 +32,6 @@ STATUS: dict[str, Any] = {
     "subresource": "status",
 }
 # The real API server has the same part in several cases of a test: one of them is enough there.
-ONE_IS_ENOUGH = pytest.mark.fake_only("a real API server judges another case of the test")
 CREATE: dict[str, Any] = {"verb": "create", "resource": "jobs"}
 RENEWAL: dict[str, Any] = {"verb": "update", "resource": "leases"}
 

@@ -15,6 +15,7 @@ from conversion_operator.controller.leadership import NAME
 from conversion_operator.core.identity import MarkKey
 from conversion_operator.core.manifest import job_name
 from media_converter.contract import ExitReason
+from tests.component.marks import ONE_IS_ENOUGH
 from tests.component.running import Running, attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import NAMESPACE, FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
@@ -24,7 +25,6 @@ from tests.component.support.tools import conversion_job
 
 Body = dict[str, Any]
 
-ONE_IS_ENOUGH: Final = pytest.mark.fake_only("a real API server judges another case of the test")
 OTHER: Final = "other"
 FORGED_SIZE: Final = 666
 REAL_SIZE: Final = 12

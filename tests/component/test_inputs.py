@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from media_converter.contract import ExitReason
+from tests.component.marks import ONE_IS_ENOUGH
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.invariants import check_all
@@ -29,7 +30,7 @@ def thumbnail(api: FakeApi, name: str, of: str) -> None:
 
 
 @pytest.mark.judged
-@pytest.mark.parametrize("operator_up", [True, False])
+@pytest.mark.parametrize("operator_up", [pytest.param(True, marks=ONE_IS_ENOUGH), False])
 async def test_a_series_runs_in_the_order_in_which_it_was_created(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, operator_up: bool
 ) -> None:
@@ -94,7 +95,7 @@ async def test_a_conversion_that_started_before_the_one_that_makes_its_input_wai
 
 
 @pytest.mark.judged
-@pytest.mark.parametrize("first", ["video", "a-thumbnail"])
+@pytest.mark.parametrize("first", [pytest.param("video", marks=ONE_IS_ENOUGH), "a-thumbnail"])
 async def test_an_input_that_will_be_made_is_waited_for(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, first: str
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from conversion_operator.core import holds
+from tests.component.marks import ONE_IS_ENOUGH
 from tests.component.running import phase_of, running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.tools import conversion_job
@@ -51,7 +52,9 @@ async def test_its_status_follows(api: FakeApi, cluster: FakeCluster, tmp_path: 
 
 
 @pytest.mark.judged
-@pytest.mark.parametrize("label", [LABEL, "backup.example.com/restore"])
+@pytest.mark.parametrize(
+    "label", [LABEL, pytest.param("backup.example.com/restore", marks=ONE_IS_ENOUGH)]
+)
 async def test_it_waits_without_its_status(
     api: FakeApi,
     cluster: FakeCluster,
