@@ -27,12 +27,14 @@ from tests.component.support.history import History
 from tests.component.support.invariants import check_all
 from tests.component.support.real.api import RealApi
 from tests.component.support.scripts import (
+    config_error,
     drained,
     evicted,
     failed_create,
     image_pull,
     preempted,
     start_error,
+    stuck_mount,
     succeed,
     unschedulable,
 )
@@ -141,8 +143,17 @@ async def test_a_conversion_on_a_lost_node_fails_and_frees_its_slot(
     [
         (image_pull(), "ImagePullFailed"),
         (unschedulable(), "Unschedulable"),
+        (config_error(), "ContainerConfigError"),
+        # A kubelet that has just started says so. No admission policy has rejected the pod.
+        (
+            stuck_mount(
+                'configmaps "kube-root-ca.crt" is forbidden: no relationship found between node '
+                "'node-1' and this object"
+            ),
+            "VolumeNotReady",
+        ),
     ],
-    ids=["image", "unschedulable"],
+    ids=["image", "unschedulable", "config", "mount"],
 )
 async def test_a_conversion_that_cannot_start_releases_its_slot_and_recovers(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, script: Any, reason: str

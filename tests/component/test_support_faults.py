@@ -224,36 +224,6 @@ async def test_hold_watches(api: FakeApi) -> None:
         assert await lines.next_change() == ("ADDED", "b")
 
 
-async def test_stall_watches(api: FakeApi) -> None:
-    api.server.bookmark_seconds = 0.01
-    since = await version(api)
-    async with watching(api.url, resourceVersion=since, allowWatchBookmarks="true") as lines:
-        with api.faults.stall_watches(resource="conversionjobs"):
-            api.create(conversion_job("a"))
-            async with watching(api.url, resourceVersion=since) as new:
-                with pytest.raises(TimeoutError):
-                    await new.next(QUIET)
-        for _ in range(100):
-            try:
-                event = await lines.next(QUIET)
-            except TimeoutError:
-                break
-            # Bookmarks from before the stall may still have been on their way.
-            assert event["type"] == "BOOKMARK"
-        else:
-            pytest.fail("the watch never went silent")
-        async with watching(api.url, resourceVersion=since) as replaced:
-            assert await replaced.next_change() == ("ADDED", "a")
-
-
-async def test_a_stall_hits_only_its_resource(api: FakeApi) -> None:
-    since = await version(api)
-    with api.faults.stall_watches(resource="jobs"):
-        async with watching(api.url, resourceVersion=since) as lines:
-            api.create(conversion_job("a"))
-            assert await lines.next_change() == ("ADDED", "a")
-
-
 async def test_partition(api: FakeApi) -> None:
     cut = await api.add_endpoint("cut")
     async with watching(cut, resourceVersion=await version(api)) as lines:

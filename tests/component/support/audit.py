@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -129,10 +129,6 @@ class AuditLog:
     def mark(self) -> int:
         """A position to count from: ``n = audit.mark(); …; audit.writes(since=n)``."""
         return len(self.requests)
-
-    def writes_per_object(self, **match: Any) -> Counter[tuple[str, str, str]]:
-        """Write requests by (plural, namespace, name)."""
-        return Counter((r.plural, r.namespace or "", r.name) for r in self.writes(**match))
 
     def writes_per_conversion(self, jobs_of: dict[str, str]) -> dict[str, list[Request]]:
         """Write requests except those for Events, by UID of their ConversionJob.

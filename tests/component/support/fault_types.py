@@ -126,7 +126,6 @@ class StreamFault:
 
     match: Match
     delay: float = 0.0
-    stall: bool = False
     hold: bool = False
     watches: list[Watch] = field(default_factory=list)
 

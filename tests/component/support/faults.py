@@ -186,10 +186,6 @@ class Faults:
         """Events are held back until ``release()``, or the end of the fault."""
         return self._on_streams(StreamFault(_watching(match), hold=True))
 
-    def stall_watches(self, **match: Any) -> AbstractContextManager[StreamFault]:
-        """Watches stay open but send nothing any more, not even bookmarks. They never recover."""
-        return self._on_streams(StreamFault(_watching(match), stall=True))
-
     @contextmanager
     def partition(self, endpoint: str) -> Iterator[None]:
         """Nothing passes between the server and clients of ``endpoint``, and nothing closes.

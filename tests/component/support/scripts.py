@@ -193,11 +193,6 @@ def drained(**script: Any) -> Script:
     return Script(replace(_sigterm(), deletion="EvictionByEvictionAPI"), **script)
 
 
-def pod_deleted(**script: Any) -> Script:
-    """Deleted by hand."""
-    return Script(replace(_sigterm(), deletion=""), **script)
-
-
 def _sigterm() -> Ending:
     return Ending(
         EXIT_CODES[ExitReason.TERMINATED], "Error", report(ExitReason.TERMINATED, message="SIGTERM")
@@ -218,12 +213,6 @@ def image_pull(
     return _after(then, obstacle)
 
 
-def image_never_pull(then: Script | None = None, seconds: float | None = None) -> Script:
-    """ErrImageNeverPull: the image is not on the node and the policy is Never."""
-    message = 'Container image "my-converter:latest" is not present with pull policy of Never'
-    return _after(then, Obstacle(Stage.CREATING, "ErrImageNeverPull", message, seconds))
-
-
 def config_error(
     message: str = 'configmap "settings" not found',
     then: Script | None = None,
@@ -232,18 +221,6 @@ def config_error(
     """CreateContainerConfigError."""
     obstacle = Obstacle(Stage.CREATING, "CreateContainerConfigError", message, seconds)
     return _after(then, obstacle)
-
-
-def stuck_attach(
-    message: str = (
-        'Multi-Attach error for volume "pvc-1" Volume is already exclusively attached to one node '
-        "and can't be attached to another"
-    ),
-    then: Script | None = None,
-    seconds: float | None = None,
-) -> Script:
-    """ContainerCreating for ever. Only a FailedAttachVolume Event says why."""
-    return _after(then, Obstacle(Stage.CREATING, "FailedAttachVolume", message, seconds))
 
 
 def stuck_mount(

@@ -106,7 +106,6 @@ class Watch:
 
     def add_fault(self, fault: StreamFault) -> None:
         self._faults.append(fault)
-        self._stalled = self._stalled or fault.stall
 
     def remove_fault(self, fault: StreamFault) -> None:
         self._faults.remove(fault)
