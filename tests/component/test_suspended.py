@@ -195,7 +195,7 @@ async def test_a_long_queue_does_not_become_as_many_suspended_jobs(
 ) -> None:
     """The others wait, and other namespaces go on."""
     api.add_namespace("other")
-    many = MIN_SUSPENDED_JOBS + 5
+    many = MIN_SUSPENDED_JOBS + 2
     async with (
         new_jobs_suspended(api),
         running(api, tmp_path, watch_namespaces="my-network,other") as op,
@@ -212,7 +212,7 @@ async def test_a_long_queue_does_not_become_as_many_suspended_jobs(
         api.create(conversion_job("late"))
         await until_phase(api, "late", "Queued")
         late = status_of(api, "late")
-        assert (late["reason"], late["queuePosition"]) == ("WaitingForSlot", 6)
+        assert (late["reason"], late["queuePosition"]) == ("WaitingForSlot", 3)
         assert "10 Jobs are suspended" in late["message"]
         suspend(api, job_of(api, "c00"), active=False)
         await until_phase(api, "c00", "Succeeded")

@@ -22,7 +22,7 @@ from conversion_operator.cluster.parsing import (
     parse_list,
 )
 from conversion_operator.controller.settings import Settings
-from conversion_operator.core.children import CONVERSION_KIND, Controller
+from conversion_operator.core.children import CONVERSION_KIND, Controller, Pod
 from conversion_operator.core.identity import Evidence
 from conversion_operator.core.manifest import CONTAINER, build_job
 from conversion_operator.core.model import IMAGE_MAX_LENGTH
@@ -364,16 +364,25 @@ def test_a_container_that_never_ran_has_no_times() -> None:
     assert (parsed.terminated.started_at, parsed.terminated.finished_at) == (None, at(5))
 
 
-def test_a_container_that_somebody_has_added_is_not_read() -> None:
-    """A service mesh may add its container in the first place."""
+@pytest.mark.parametrize("name", ["aa-proxy", "istio-proxy"])
+def test_a_container_that_somebody_has_added_is_not_read(name: str) -> None:
+    """A service mesh may add its container. The kubelet sorts the statuses by name."""
     end = {"terminated": {"exitCode": 0}}
     running = {"running": {"startedAt": "2026-01-01T12:00:05Z"}}
-    statuses = [{"name": "a-proxy", "state": end}, {"name": CONTAINER, "state": running}]
-    parsed = parse_pod({"metadata": META, "status": {"containerStatuses": statuses}})
-    assert (parsed.terminated, parsed.running_since) == (None, at(5))
+
+    def parsed(of_added: Any, of_converter: Any) -> Pod:
+        statuses = [{"name": name, "state": of_added}, {"name": CONTAINER, "state": of_converter}]
+        statuses.sort(key=lambda status: str(status["name"]))
+        return parse_pod({"metadata": META, "status": {"containerStatuses": statuses}})
+
+    first = parsed(end, running)
+    assert (first.terminated, first.running_since) == (None, at(5))
+    last = parsed(running, end)
+    assert last.terminated is not None
+    assert last.terminated.exit_code == 0
     made = build_job(conversion(), 1, POLICY, False, "m")
     made["metadata"] |= {"uid": "j", "resourceVersion": "9"}
-    made["spec"]["template"]["spec"]["containers"].insert(0, {"name": "a-proxy", "image": "x"})
+    made["spec"]["template"]["spec"]["containers"].insert(0, {"name": name, "image": "x"})
     assert parse_job(made).image == POLICY.image
 
 
