@@ -12,6 +12,7 @@ from conversion_operator.api.crd import build_profile_crd
 from conversion_operator.api.names import VERSION
 from conversion_operator.api.profiles import ConversionProfileSpec
 from media_converter.contract import MAX_OUTPUTS
+from media_converter.options import NO_FORBIDDEN_CHARACTERS
 from tests.component.support.schema import CustomSchema
 from tests.support.option_values import CASES, Case
 from tests.unit.operator.test_option_grammar import compiled, crd_says
@@ -97,6 +98,14 @@ def test_other_braces_are_refused(template: str) -> None:
             {"outputs": [PICTURE, PICTURE | {"outputFile": "/{dir}/{name}_small.jpg"}]},
             "outputs[1] must not have the same outputFile as an earlier output, and neither may be "
             "a folder of the other",
+        ),
+        (
+            {"outputs": [PICTURE | {"outputFile": "{dir}/\u202e{name}.jpg"}]},
+            f"outputs[0]: outputFile {NO_FORBIDDEN_CHARACTERS}",
+        ),
+        (
+            {"outputs": [PICTURE | {"outputFile": "{dir}/a\n{name}.jpg"}]},
+            f"outputs[0]: outputFile {NO_FORBIDDEN_CHARACTERS}",
         ),
         (
             {"outputs": [PICTURE | {"optional": True}]},
