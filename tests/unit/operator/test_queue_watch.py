@@ -183,7 +183,12 @@ def test_the_schema_and_the_page_name_the_reasons_of_the_conditions() -> None:
     condition = fields["status"]["properties"]["conditions"]["items"]["properties"]
     page = (Path(__file__).parents[3] / "docs/queues.md").read_text(encoding="utf-8")
     (active,) = re.findall(r"\*\*Active\*\* is False .*?(?=\n- )", page, re.DOTALL)
-    specs = ({}, {"stopPolicy": "Hold"}, {"stopPolicy": "HoldAndDrain"}, {"maxParallel": 0})
+    specs: tuple[dict[str, Any], ...] = (
+        {},
+        {"stopPolicy": "Hold"},
+        {"stopPolicy": "HoldAndDrain"},
+        {"maxParallel": 0},
+    )
     found = [queue("a", **spec) for spec in (*specs, {"maxTotal": 3})]
     statuses = [
         next_status(each, {}, problems, policy, T0)
