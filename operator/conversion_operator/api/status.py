@@ -307,8 +307,8 @@ class ConversionJobStatus(StatusModel):
     """The metadata.generation that this status describes."""
     conditions: Annotated[list[Condition], Field(max_length=CONDITIONS_KEPT)]
     """Finished is True when the conversion has ended, with or without success. Succeeded is Unknown
-    until then. Reconciling exists, and is True, until the conversion ends. Stalled exists, and is
-    True, if the conversion has failed.
+    until then. Reconciling exists, and is True, until the conversion ends. Stalled, as in kstatus,
+    exists, and is True, if the conversion has failed for any reason. It is not the reason Stalled.
     """
     reason: ReasonText
     """Why the conversion is in this phase. docs/reasons.md lists all reasons and what to do."""

@@ -14,9 +14,9 @@ from conversion_operator.api.queues import (
     ConversionQueueSpec,
     ConversionQueueStatus,
     NamespaceCounts,
+    QueueCondition,
     StopPolicy,
 )
-from conversion_operator.api.status import Condition
 from conversion_operator.core.capacity import Capacity
 from conversion_operator.core.conversion_queues import QueueLimits, limits_of
 from conversion_operator.core.model import Key, Policy
@@ -109,7 +109,9 @@ def next_status(
     )
 
 
-def has_stopped(before: ConversionQueueStatus, after: ConversionQueueStatus) -> Condition | None:
+def has_stopped(
+    before: ConversionQueueStatus, after: ConversionQueueStatus
+) -> QueueCondition | None:
     """The condition Active of a queue that no longer lets conversions start. None: no change."""
     (active,) = (each for each in after.conditions or () if each.type == ACTIVE)
     known = next((each for each in before.conditions or () if each.type == ACTIVE), None)
@@ -146,11 +148,11 @@ def _acceptance(limits: QueueLimits, problems: Iterable[str], total: int) -> tup
 
 def _condition(
     found: QueueObject, kind: str, holds: bool, reason: str, message: str, now: datetime
-) -> Condition:
+) -> QueueCondition:
     status: Literal["True", "False"] = "True" if holds else "False"
     before = next((c for c in found.status.conditions or () if c.type == kind), None)
     unchanged = before is not None and before.status == status
-    return Condition(
+    return QueueCondition(
         type=kind,
         status=status,
         reason=reason,

@@ -126,8 +126,8 @@ def test_other_braces_are_refused(template: str) -> None:
         ),
         (
             {"outputs": [PICTURE | {"outputFile": "{dir}//{name}.jpg"}]},
-            "outputs[0]: outputFile must be the path of a file without empty folders, such as "
-            "input/holiday.mov",
+            "outputs[0]: outputFile must be the path of a file, such as output/holiday.mp4, "
+            "without // and without / at its end",
         ),
         (
             {"outputs": [SOUND | {"options": {"resolution": "720p"}}]},
