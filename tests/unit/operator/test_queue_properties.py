@@ -130,7 +130,7 @@ class World:
         arrival = known.arrival if known else self.version
         subject = replace(subject, version=self.version, arrival=arrival)
         self.conversions[uid] = self._with_kind(subject, kind)
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
     def _with_kind(self, subject: Conversion, kind: str) -> Conversion:
         if kind == "new":
@@ -195,18 +195,18 @@ class World:
             end = each.converter_end or EPOCH
             times = PodTimes(max(times.created, each.created), max(times.ended, end))
         self.pods[namespace] = times
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
     def delete(self, uid: str) -> None:
         self.conversions.pop(uid, None)
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
     def reserve(self, uid: str) -> None:
         if uid in self.reserved:
             del self.reserved[uid]
         elif uid in self.conversions:
             self.reserved[uid] = self.conversions[uid].key.namespace
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
     def reject(self, uid: str) -> None:
         if uid in self.rejected:
