@@ -13,7 +13,7 @@ from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits
 from media_converter.outputs import in_order
 from media_converter.planning import estimates, image_memory, memory
-from media_converter.planning.audio import choose_sound
+from media_converter.planning.audio import require_audio
 from media_converter.planning.audio_filters import output_channels
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.estimates import Estimate
@@ -177,7 +177,7 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     sharing = memory.share(video, batch, run.limits)
     planned, duration = draft.planned, draft.planned.duration_seconds
     most = max_frame_rate(options)
-    frames = estimates.pictures(duration, header_frame_rate(video), most, draft.rates)
+    frames = estimates.frame_counts(duration, header_frame_rate(video), most, draft.rates)
     sound = duration or 0.0 if planned.audio_codec else 0.0
     if options.loudness is not None:
         sound *= _PASSES_FOR_LOUDNESS
@@ -190,7 +190,7 @@ def _audio(run: Run, options: AudioOptions) -> PlannedOutput:
     plan = transcode.plan_only(run, options)
     run.log(plan.summary)
     action = Action.COPY if plan.copies_audio else Action.ENCODE
-    written, audio = AUDIO_FORMATS[run.task.output_format], choose_sound(survey.probe(run))
+    written, audio = AUDIO_FORMATS[run.task.output_format], require_audio(survey.probe(run))
     bitrate = written.bitrate(options.bitrate, output_channels(audio, options.channels))
     passes = 1 if options.loudness is None else 2
     estimate = estimates.of_sound(bitrate, plan.duration, passes)
@@ -206,7 +206,7 @@ def _info(run: Run, options: InfoOptions) -> PlannedOutput:
 
 def _waveform(run: Run, options: WaveformOptions) -> PlannedOutput:
     info = survey.probe(run)
-    plan = plan_waveform(info, choose_sound(info), options, run.task.output_format, run.limits)
+    plan = plan_waveform(info, require_audio(info), options, run.task.output_format, run.limits)
     run.log(plan.summary)
     estimate = estimates.of_document(plan.duration)
     return _planned(Action.CONVERT, plan, memory.FOR_COPY, estimate)

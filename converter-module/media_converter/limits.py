@@ -28,12 +28,12 @@ ReadText = Callable[[str], str | None]
 class Limits(NamedTuple):
     """``threads`` is the thread count for tools. ``memory`` is in bytes, None if unlimited.
 
-    ``seconds`` is how long a tool may take that prints no progress.
+    ``stall_seconds`` is how long a tool may take that prints no progress.
     """
 
     threads: int
     memory: int | None
-    seconds: float = 300.0
+    stall_seconds: float = 300.0
 
 
 def read_text(path: str) -> str | None:

@@ -66,7 +66,7 @@ def _convert(started: float, signals: Signals, reporter: Reporter) -> Report:
         task = request.tasks[0]
         limit_file_size(task.max_output_bytes)
     finally:
-        # Only now, because the limit is that of the log, too.
+        # The log is opened after the file size limit is set, because the limit applies to it too.
         if log:
             reporter.keep(StoredLog(WORKSPACE, log, file_size_limit()))
     limits = read_limits()
@@ -120,7 +120,7 @@ def _sweep(reporter: Reporter) -> Report:
         count += len(names)
         for name in names:
             reporter.log(f"removed {name}")
-    # One folder that cannot be swept does not keep the others from it.
+    # One folder that cannot be swept does not keep the others from being swept.
     if errors:
         raise errors[0]
     return Report(

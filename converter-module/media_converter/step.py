@@ -12,12 +12,12 @@ OUTPUT_FD: Final = 4
 COVER_FD: Final = 5
 INPUT: Final = f"/proc/self/fd/{INPUT_FD}"
 OUTPUT: Final = f"/proc/self/fd/{OUTPUT_FD}"
-COVER: Final = f"/proc/self/fd/{COVER_FD}"
+COVER_PATH: Final = f"/proc/self/fd/{COVER_FD}"
 """The paths of inherited descriptors. Tools never get the names of files."""
 LAST_FD: Final = COVER_FD + MAX_OUTPUTS - 1
 """The descriptors after COVER_FD are for the second output of a tool and for further ones."""
 PROFILE_FD: Final = COVER_FD
-PROFILE: Final = COVER
+PROFILE: Final = COVER_PATH
 """An ICC profile for libvips. No tool needs a cover and a profile."""
 
 
@@ -34,7 +34,7 @@ def output_path(number: int) -> str:
 class Stdout(Enum):
     """What a tool writes to standard output."""
 
-    PROGRESS = "progress lines"
+    LINES = "lines for the caller"
     CAPTURE = "bytes for the caller"
     OUTPUT = "the output file"
 

@@ -1,4 +1,4 @@
-"""Reads a task, which is one conversion, from the environment variables of the container."""
+"""Reads a task, which is one output to make, from the environment variables of the container."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class DamageLimits(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One conversion to do. Paths are relative to the root of the workspace.
+    """One output to make. Paths are relative to the root of the workspace.
 
     ``output_format`` is one of the values in options.FORMATS. ``background`` is a colour as RRGGBB.
     If ``overwrites`` is False, an existing output is never replaced. Attempts of the same

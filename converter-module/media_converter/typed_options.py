@@ -19,8 +19,9 @@ class VideoOptions(NamedTuple):
 
     ``resolution`` is the maximum of the shorter side in pixels. ``size`` is the box, in pixels,
     that the video fits into (``fit`` contain) or fills (cover). Times are in seconds.
-    ``max_bitrate`` is in kbit/s, None for the limit of the quality. ``video_codec`` is None for the
-    default of the container, or for a copy. ``audio`` is keep or none. ``loudness`` is in LUFS.
+    ``max_bitrate`` is in kbit/s, None for the limit of the quality. If ``video_codec`` is None, any
+    codec that may be copied into the container is copied, and a video that is encoded gets the
+    default codec of the container. ``audio`` is keep or none. ``loudness`` is in LUFS.
     """
 
     quality: str | None = None

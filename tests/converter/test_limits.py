@@ -277,7 +277,7 @@ def run(stream, end, stdout):
 lines = []
 printed = run("stderr", chr(10), Stdout.CAPTURE).stderr
 captured = run("stdout", chr(10), Stdout.CAPTURE).stdout
-run("stdout", "", Stdout.PROGRESS)
+run("stdout", "", Stdout.LINES)
 print(json.dumps({
     "stderr": len(printed), "ends": [printed.split()[0], printed.split()[-1]],
     "captured": len(captured), "line": max(map(len, lines)),

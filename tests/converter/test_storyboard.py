@@ -339,8 +339,8 @@ import os, sys
 sys.path.insert(0, "/opt/converter")
 from media_converter import main
 from media_converter.running import storyboard
-put = storyboard._Film._put
-storyboard._Film._put = lambda self, number, pixels: (
+put = storyboard._SpriteMaker._put
+storyboard._SpriteMaker._put = lambda self, number, pixels: (
     put(self, number, pixels), number == 3 and os.pwrite(self._sprite, bytes(20000), 200000)
 )
 sys.exit(main.main())

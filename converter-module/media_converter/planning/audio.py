@@ -9,10 +9,10 @@ from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.planning.audio_filters import (
     FOLLOW_SAMPLES,
+    audio_decoder_options,
     audio_filter,
     choose_audio,
     output_channels,
-    sound_decoder_options,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS, MP3, AudioFormat
 from media_converter.planning.gain import Gain
@@ -23,15 +23,15 @@ from media_converter.planning.plan import (
     OUTPUT_URL,
     PROGRESS,
     ConversionPlan,
-    Copying,
     Expected,
+    MayCopy,
     ffmpeg_command,
     trim_options,
     trimmed_duration,
 )
 from media_converter.planning.tags import kept_tags
 from media_converter.probing.media import AudioStream, MediaInfo
-from media_converter.step import COVER, Stdout, Step
+from media_converter.step import COVER_PATH, Stdout, Step
 from media_converter.typed_options import AudioOptions
 
 _MAX_COVER_SIDE: Final = 1000
@@ -53,16 +53,16 @@ def plan_audio(
     limits: Limits,
     has_cover: bool,
     *,
-    copying: Copying = COPY_ALL,
+    copying: MayCopy = COPY_ALL,
     output: AudioOutput = MP3_OUTPUT,
 ) -> ConversionPlan:
     """Plan a conversion to a format of sound. Raises ConversionError if it cannot be converted.
 
-    ``has_cover`` says whether the tool inherits a JPEG, as COVER, that becomes the cover of the
-    output.
+    ``has_cover`` says whether the tool inherits a JPEG, at COVER_PATH, that becomes the cover of
+    the output.
     """
     written = AUDIO_FORMATS[output.format]
-    audio = choose_sound(info)
+    audio = require_audio(info)
     # The audio of a video can be shorter than the video.
     total = (audio.duration or info.duration) if info.video else (info.duration or audio.duration)
     copies = copying.audio and _can_copy(info, audio, options, written)
@@ -71,14 +71,14 @@ def plan_audio(
 
     argv = ffmpeg_command(limits, input_options(audio, options), deep_probe=info.deep_probe)
     if has_cover:
-        argv += ["-f", "mjpeg", "-i", f"file:{COVER}", "-map", "1:0"]
+        argv += ["-f", "mjpeg", "-i", f"file:{COVER_PATH}", "-map", "1:0"]
         argv += ["-c:v", "copy", "-disposition:v", "attached_pic"]
         argv += ["-metadata:s:v", "comment=Cover (front)"]
     argv += ["-map", f"0:{audio.stream_index}"]
     if copies:
         argv += ["-c:a", "copy"]
     else:
-        filters = sound_filters(audio, options, output)
+        filters = audio_output_filters(audio, options, output)
         argv += ["-af", ",".join(filters), *written.encoder_options(audio, bitrate)]
     argv += NO_METADATA
     argv += _tag_options(info)
@@ -91,11 +91,12 @@ def plan_audio(
     rate = f" {bitrate} kbit/s" if bitrate else ""
     source = f"audio: {audio.codec} {audio.channels} channels {audio.sample_rate} Hz"
     return ConversionPlan(
-        step=Step("remux" if copies else "encode", tuple(argv), Stdout.PROGRESS),
+        step=Step("remux" if copies else "encode", tuple(argv), Stdout.LINES),
         expected=Expected(
             container=output.format,
             audio_codec=written.output_codec(audio),
-            # A start after the stated end shows that the statement is wrong.
+            # If the start is after the duration in the header, the header is wrong, so no duration
+            # is expected.
             duration=duration if info.duration_is_exact and duration else None,
         ),
         summary=source + (", copied unchanged" if copies else f" -> {output.format}{rate}"),
@@ -106,7 +107,7 @@ def plan_audio(
     )
 
 
-def choose_sound(info: MediaInfo) -> AudioStream:
+def require_audio(info: MediaInfo) -> AudioStream:
     """The track to convert. Raises ConversionError if there is none."""
     audio = choose_audio(info, next(iter(info.video), None))
     if audio is None and any(s.scrambled and s.kind == "audio" for s in info.unread):
@@ -145,10 +146,12 @@ def _can_copy(
 
 def input_options(audio: AudioStream, options: AudioOptions) -> list[str]:
     """How ffmpeg reads the requested part of the sound."""
-    return [*sound_decoder_options(audio), *trim_options(options.start, options.duration)]
+    return [*audio_decoder_options(audio), *trim_options(options.start, options.duration)]
 
 
-def sound_filters(audio: AudioStream, options: AudioOptions, output: AudioOutput) -> list[str]:
+def audio_output_filters(
+    audio: AudioStream, options: AudioOptions, output: AudioOutput
+) -> list[str]:
     """The filters from the decoded sound to that of the output."""
     sample_rate = AUDIO_FORMATS[output.format].sample_rate(audio.sample_rate)
     mixed = audio_filter(

@@ -27,10 +27,10 @@ gap of 0.2 to 10 seconds is kept: it is a pause, which the recorder did not stor
 
 
 def choose_audio(info: MediaInfo, video: VideoStream | None) -> AudioStream | None:
-    """The track that a player would choose: the default track, or else the first one.
+    """The track to use. None if there is none.
 
     Tracks of the program of ``video`` come first. Among these, a track that is not secondary comes
-    first, then the default track, then the lowest index. None if there is no track.
+    first, then the default track, then the lowest index.
     """
     program = next((p for p in info.programs if video and video.stream_index in p), frozenset())
     ranked = sorted(
@@ -40,8 +40,8 @@ def choose_audio(info: MediaInfo, video: VideoStream | None) -> AudioStream | No
     return ranked[0] if ranked else None
 
 
-def mp3_sample_rate(sample_rate: int) -> int:
-    """The sample rate of the MP3: 32, 44.1 or 48 kHz, which every player and bit rate supports.
+def common_sample_rate(sample_rate: int) -> int:
+    """The sample rate of the output: 32, 44.1 or 48 kHz, which every player and bit rate supports.
 
     Keeps the input's sample rate if possible. Otherwise multiples of 11.025 kHz become 44.1 kHz and
     all others become 48 kHz, so that the ratio is a whole number for every common sample rate.
@@ -51,7 +51,7 @@ def mp3_sample_rate(sample_rate: int) -> int:
     return 44100 if sample_rate % 11025 == 0 else 48000
 
 
-def sound_decoder_options(audio: AudioStream | None) -> list[str]:
+def audio_decoder_options(audio: AudioStream | None) -> list[str]:
     """Options for the audio decoder. By default, the FLAC decoder ignores checksums."""
     return ["-err_detect:a", "crccheck"] if audio and audio.codec == "flac" else []
 
@@ -84,8 +84,8 @@ def audio_filter(
 ) -> str:
     """The filters that mix to ``channels`` channels and resample, and fill gaps with silence.
 
-    ``fill_start`` says that the output starts with silence if the audio starts later. It must be
-    False if the channels or the sample rate change within the input: ffmpeg restarts the filters at
+    ``fill_start`` says that the output starts with silence if the audio starts after time 0. It must
+    be False if the channels or the sample rate change within the input: ffmpeg restarts the filters at
     each change, and each restart would add this silence again.
     ``first`` are filters that come before. The filters mix in floating point. With integers, the
     resampler would lower everything by 8 dB so that the loudest sum cannot clip, and speech would
@@ -95,7 +95,7 @@ def audio_filter(
     channels = channels or plain
     mix = ""
     if _is_ambisonic(audio):
-        # The first channel is the sound from all directions.
+        # The first channel is the omnidirectional one (W).
         mix = "pan=mono|c0=c0,"
     elif plain == 1 and audio.channels > 1:
         # No known layout has so many channels, so mix all of them equally.
@@ -103,10 +103,10 @@ def audio_filter(
         mix = "pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels)) + ","
     layout = "mono" if plain == 1 else "stereo"
     if channels > plain:
-        # Each side is the whole. The resampler would lower both by 3 dB.
+        # Each output channel gets the whole signal. The resampler would lower both by 3 dB.
         layout += ",pan=stereo|c0=c0|c1=c0"
     if channels < plain:
-        # The mean of both sides. Their sum could clip.
+        # The mean of both channels. Their sum could clip.
         layout += ",pan=mono|c0=0.5*c0+0.5*c1"
     times = ":async=1:min_hard_comp=0.1" + (":first_pts=0" if fill_start else "")
     return (
@@ -115,12 +115,12 @@ def audio_filter(
     )
 
 
-def sound_options(
+def video_audio_options(
     audio: AudioStream, codec: str, filters: Iterable[str], gain: Iterable[str] = ()
 ) -> list[str]:
     """Output options that encode the audio of a video to ``codec``, which is aac or opus.
 
-    ``filters`` are those of :func:`sound_filters`, and ``gain`` are filters that follow.
+    ``filters`` are those of :func:`video_audio_filters`, and ``gain`` are filters that follow.
     """
     mono = output_channels(audio) == 1
     if codec == "opus":
@@ -130,14 +130,14 @@ def sound_options(
     return ["-af", ",".join([*filters, *gain]), "-c:a", encoder, "-b:a", bit_rate]
 
 
-def sound_rate(audio: AudioStream, codec: str) -> int:
+def video_audio_rate(audio: AudioStream, codec: str) -> int:
     """The sample rate of the audio of a video."""
     return audio.sample_rate if codec == "aac" and audio.sample_rate in _AAC_SAMPLE_RATES else 48000
 
 
-def sound_filters(
+def video_audio_filters(
     audio: AudioStream, codec: str, first_filters: Iterable[str] = (), *, varies: bool = False
 ) -> list[str]:
     """The filters from decoded audio to the audio of a video."""
-    rate = sound_rate(audio, codec)
+    rate = video_audio_rate(audio, codec)
     return [audio_filter(audio, rate, fill_start=not varies, first=first_filters)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from media_converter.planning.audio_filters import mp3_sample_rate
+from media_converter.planning.audio_filters import common_sample_rate
 from media_converter.probing.media import AudioStream
 
 _MAX_LOSSLESS_RATE: Final = 192_000
@@ -15,19 +15,19 @@ _TIMED: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "ogg")
 
 
 class AudioFormat(NamedTuple):
-    """How a format is written.
+    """How ffmpeg encodes to a format.
 
     ``codec`` is ffprobe's name. ``bitrates`` are the defaults in kbit/s for mono and stereo; None
-    if the format is lossless. ``most`` is the highest bit rate for one channel, and ``least`` is
-    the lowest one, in kbit/s. ``profiles`` are those of the codec that players support.
+    if the format is lossless. ``min_bitrate`` and ``max_bitrate`` are those of one channel, in
+    kbit/s. ``profiles`` are those of the codec that players support.
     """
 
     codec: str
     encoder: str
     muxer: tuple[str, ...]
     bitrates: tuple[int, int] | None = None
-    least: int = 0
-    most: int = 320
+    min_bitrate: int = 0
+    max_bitrate: int = 320
     keeps_cover: bool = False
     profiles: tuple[str, ...] = ()
 
@@ -35,8 +35,8 @@ class AudioFormat(NamedTuple):
         """The bit rate of the output in kbit/s. 0 if the format is lossless."""
         if self.bitrates is None:
             return 0
-        least, most = self.least * channels, self.most * channels
-        return max(least, min(most, wanted or self.bitrates[channels - 1]))
+        min_bitrate, max_bitrate = self.min_bitrate * channels, self.max_bitrate * channels
+        return max(min_bitrate, min(max_bitrate, wanted or self.bitrates[channels - 1]))
 
     def encoder_options(self, audio: AudioStream, bitrate: int) -> list[str]:
         """Output options that encode ``audio``."""
@@ -63,7 +63,7 @@ class AudioFormat(NamedTuple):
             return 48000
         if self.bitrates is None and sample_rate <= _MAX_LOSSLESS_RATE:
             return sample_rate
-        return mp3_sample_rate(sample_rate)
+        return common_sample_rate(sample_rate)
 
     def can_copy(self, audio: AudioStream, container: str) -> bool:
         """Whether a stream of an input in ``container`` can be the output as it is."""
@@ -93,12 +93,14 @@ AUDIO_FORMATS: Final = MappingProxyType(
             "aac",
             ("-movflags", "+faststart", "-f", "ipod"),
             (96, 128),
-            most=160,
+            max_bitrate=160,
             keeps_cover=True,
             profiles=("LC", "HE-AAC", "HE-AACv2"),
         ),
-        "opus": AudioFormat("opus", "libopus", ("-f", "opus"), (64, 96), most=160),
-        "ogg": AudioFormat("vorbis", "libvorbis", ("-f", "ogg"), (80, 128), least=24, most=160),
+        "opus": AudioFormat("opus", "libopus", ("-f", "opus"), (64, 96), max_bitrate=160),
+        "ogg": AudioFormat(
+            "vorbis", "libvorbis", ("-f", "ogg"), (80, 128), min_bitrate=24, max_bitrate=160
+        ),
         "flac": AudioFormat("flac", "flac", ("-f", "flac"), keeps_cover=True),
         "wav": AudioFormat("pcm", "", ("-rf64", "auto", "-f", "wav")),
     }

@@ -1,30 +1,30 @@
 """Estimates how long a conversion takes and how large its output is, before it runs.
 
-The rates are CPU time of the image's tools in a container with one CPU. They were measured on the
-film (1280x720) and on a photograph of 18 megapixels of ``make bench-engine``, one command for each:
-``ffmpeg -i FILM -map 0:v:0 -f null -`` for a decoder, the options of planning.video for an encoder,
-and ``vips thumbnail PHOTO FILE 1600 --height 900``. The machine was busy, so the rates are rather
-too high. Films differ: a video may have half or twice the estimated size.
+The costs below are CPU seconds of the image's tools in a container with one CPU. They were measured
+on the film (1280x720) and on a photograph of 18 megapixels of ``make bench-engine``, one command
+for each: ``ffmpeg -i FILM -map 0:v:0 -f null -`` for a decoder, the options of planning.video for
+an encoder, and ``vips thumbnail PHOTO FILE 1600 --height 900``. The machine was busy, so they are
+somewhat too high. Videos differ: one may have half or twice the estimated size.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from media_converter.planning.memory import Wanted
+from media_converter.planning.memory import EncodedVideo
 from media_converter.probing.media import VideoStream
 from media_converter.probing.rates import Rates
 
 _START_SECONDS: Final = 0.5
 """Of the interpreter, the probe and the checks of the output."""
-_DECODING_SECONDS: Final = {"h264": 3.6e-9, "hevc": 6.1e-9, "av1": 3.0e-9, "vp9": 6.8e-9}
-_OTHER_DECODING_SECONDS: Final = 3.6e-9
+_DECODING_SECONDS_PER_PIXEL: Final = {"h264": 3.6e-9, "hevc": 6.1e-9, "av1": 3.0e-9, "vp9": 6.8e-9}
+_OTHER_DECODING_SECONDS_PER_PIXEL: Final = 3.6e-9
 """For a pixel of a picture, in seconds. Other codecs count as H.264."""
-_ENCODING_SECONDS: Final = {"low": 1.5e-8, "medium": 1.5e-8, "high": 2.2e-8}
+_ENCODING_SECONDS_PER_PIXEL: Final = {"low": 1.5e-8, "medium": 1.5e-8, "high": 2.2e-8}
 _BITS_PER_PIXEL: Final = {"low": 0.03, "medium": 0.07, "high": 0.13}
 """For a pixel of a picture of the output, with H.264."""
-_TIMES_SECONDS: Final = {"h264": 1.0, "hevc": 4.1, "av1": 2.1, "vp9": 10.0}
-_TIMES_BITS: Final = {"h264": 1.0, "hevc": 0.8, "av1": 0.8, "vp9": 1.0}
+_SECONDS_FACTOR: Final = {"h264": 1.0, "hevc": 4.1, "av1": 2.1, "vp9": 10.0}
+_BITS_FACTOR: Final = {"h264": 1.0, "hevc": 0.8, "av1": 0.8, "vp9": 1.0}
 """What other codecs take, compared with H.264 on the first 3 s of the same film."""
 _AAC_BITS_PER_SECOND: Final = 128_000
 _SOUND_SECONDS: Final = 0.05
@@ -64,14 +64,15 @@ def of_copy(size_bytes: int) -> Estimate:
     return Estimate(_START_SECONDS + size_bytes / _COPIED_BYTES_PER_SECOND, size_bytes)
 
 
-def pictures(
+def frame_counts(
     duration: float | None, rate: float, most: float, rates: Rates | None
 ) -> tuple[float, float] | None:
-    """How many pictures of a video are decoded and encoded. None if this is not known.
+    """How many frames of a video are decoded and encoded. None if this is not known.
 
-    ``rate`` is that of the header, and ``most`` the highest of the output, in pictures per second.
-    ``rates`` are those of the packets: a film can have more pictures than its header says. It is
-    encoded with at least the rate of the header, because pictures that stand can be repeated.
+    ``rate`` is that of the header, and ``most`` the highest of the output, in frames per second.
+    ``rates`` are those of the packets: a video can have more frames than its header says. At least
+    as many frames are encoded as the header's rate gives, because a frame that is shown for long
+    can be repeated.
     """
     stated = None if duration is None else (duration * rate, duration * min(rate, most))
     if rates is None or not rates.times:
@@ -82,25 +83,25 @@ def pictures(
 
 def of_video(
     video: VideoStream,
-    wanted: Wanted,
+    wanted: EncodedVideo,
     quality: str,
     frames: tuple[float, float] | None,
     sound_seconds: float,
-    sharing: int = 1,
+    sharing_outputs: int = 1,
 ) -> Estimate:
-    """An encoded video. ``sharing`` is how many outputs share the decoder.
+    """An encoded video. ``sharing_outputs`` is how many outputs share the decoder.
 
     ``frames`` is how many are decoded and encoded. ``sound_seconds`` counts each pass.
     """
     if frames is None:
         return Estimate()
-    decoding = _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
+    decoding = _DECODING_SECONDS_PER_PIXEL.get(video.codec, _OTHER_DECODING_SECONDS_PER_PIXEL)
     size, codec = wanted
     read, written = video.width * video.height * frames[0], size[0] * size[1] * frames[1]
-    encoding = _ENCODING_SECONDS[quality] * _TIMES_SECONDS[codec]
-    seconds = read * decoding / sharing + written * encoding
+    encoding = _ENCODING_SECONDS_PER_PIXEL[quality] * _SECONDS_FACTOR[codec]
+    seconds = read * decoding / sharing_outputs + written * encoding
     seconds += sound_seconds * _SOUND_SECONDS
-    bits_per_pixel = _BITS_PER_PIXEL[quality] * _TIMES_BITS[codec]
+    bits_per_pixel = _BITS_PER_PIXEL[quality] * _BITS_FACTOR[codec]
     bits = written * bits_per_pixel + sound_seconds * _AAC_BITS_PER_SECOND
     return Estimate(_START_SECONDS + seconds, int(bits / 8))
 
@@ -126,7 +127,9 @@ def of_document(sound_seconds: float | None) -> Estimate:
 def of_thumbnail(video: VideoStream, size: tuple[int, int], output_format: str) -> Estimate:
     """A picture of a video, for which some pictures before it are decoded."""
     pixels = video.width * video.height * _DECODED_FOR_THUMBNAIL
-    seconds = pixels * _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
+    seconds = pixels * _DECODING_SECONDS_PER_PIXEL.get(
+        video.codec, _OTHER_DECODING_SECONDS_PER_PIXEL
+    )
     still = of_still(0, size, output_format)
     return Estimate((still.seconds or 0.0) + seconds, still.size)
 
@@ -136,7 +139,9 @@ def of_storyboard(
 ) -> Estimate:
     """A storyboard of ``size``, for which the key pictures of the whole film are decoded."""
     pixels = video.width * video.height * duration / _KEY_SECONDS
-    seconds = pixels * _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
+    seconds = pixels * _DECODING_SECONDS_PER_PIXEL.get(
+        video.codec, _OTHER_DECODING_SECONDS_PER_PIXEL
+    )
     still = of_still(0, size, output_format)
     return Estimate((still.seconds or 0.0) + seconds, still.size)
 
@@ -146,12 +151,12 @@ def of_preview(
 ) -> Estimate:
     """A preview, for which at most twice its length is decoded."""
     frames, pixels = seconds * _PREVIEW_RATE[output_format], size[0] * size[1]
-    decoding = _DECODING_SECONDS.get(video.codec, _OTHER_DECODING_SECONDS)
+    decoding = _DECODING_SECONDS_PER_PIXEL.get(video.codec, _OTHER_DECODING_SECONDS_PER_PIXEL)
     read = 2 * seconds * _PREVIEW_RATE["mp4"] * video.width * video.height
     if output_format == "webp":
         still = of_still(0, (1, round(frames * pixels)), "webp")
         return Estimate((still.seconds or 0.0) + read * decoding, (still.size or 0) // 4)
-    encoding, bits = _ENCODING_SECONDS["medium"], _BITS_PER_PIXEL["medium"]
+    encoding, bits = _ENCODING_SECONDS_PER_PIXEL["medium"], _BITS_PER_PIXEL["medium"]
     needed = _START_SECONDS + read * decoding + frames * pixels * encoding
     return Estimate(needed, int(frames * pixels * bits / 8))
 

@@ -25,11 +25,11 @@ _SCALER: Final = "bicubic+full_chroma_inp"
 _ANIMATIONS: Final = ("gif", "apng", "webp")
 # A first or last frame that is shown for longer than this is repeated.
 _MIN_HELD_SECONDS: Final = 0.3
-# Frames per second. A video with fewer is a slide show, whose frames are repeated at the next rate.
+# Frames per second. A video with fewer is a slide show, whose frames are repeated at _REPEATED_RATE.
 _SLIDE_SHOW_RATE: Final = 8
 _REPEATED_RATE: Final = 10
-# A header that states a higher rate is wrong.
-_MAX_STATED_RATE: Final = 60
+# A higher rate in the header is often only the timestamp resolution, so it is not used.
+_MAX_TRUSTED_RATE: Final = 60
 # The matrices from RGB to YUV that the scaler knows.
 _MATRICES: Final = ("bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "gbr")
 _MIN_HD_WIDTH: Final = 1280
@@ -116,7 +116,7 @@ def video_filter(
         filters.append(limit_frame_rate(frame_rate_limit))
     if size_varies:
         filters += fit_varying(size)
-    filters += to_sdr(video, size, crop_to)
+    filters += scale_to_sdr(video, size, crop_to)
     return ",".join(filters)
 
 
@@ -126,13 +126,14 @@ def hold_frames(
     last_held_seconds: float | None,
     *,
     is_trimmed: bool,
-    max_rate: int = _MAX_STATED_RATE,
+    max_rate: int,
 ) -> list[str]:
     """The filter that keeps each frame on the screen for as long as in the input, by repeating it.
 
-    Some filters drop the duration of a frame. Without this filter, three outputs have the wrong
-    duration: the last frame of an animation is too short, a range of a slide show ends with its
-    last change, and so does a range that starts long after the last frame before it.
+    Some filters drop the duration of a frame. Without this filter, three kinds of output are too
+    short: an animation, whose last frame is cut short; a range of a slide show, which ends at its
+    last change; and a range that starts while a frame is shown for long. An empty list if the
+    filter is not needed.
 
     ``first_held_seconds`` is how long the first frame stays on the screen, 0 if it is not known.
     ``last_held_seconds`` is the same for the last frame, None if it is not known. ``max_rate`` is
@@ -140,11 +141,11 @@ def hold_frames(
     """
     rate = video.r_frame_rate or (_REPEATED_RATE, 1)
     if first_held_seconds > _MIN_HELD_SECONDS and not _is_slide_show(video):
-        return [_fps(rate if _rate(rate) <= _MAX_STATED_RATE else (30, 1), max_rate)]
+        return [_fps(rate if _rate(rate) <= _MAX_TRUSTED_RATE else (30, 1), max_rate)]
     if is_trimmed and _is_slide_show(video):
         return [_fps((_REPEATED_RATE, 1), max_rate)]
     holds_last = last_held_seconds is not None and last_held_seconds > _MIN_HELD_SECONDS
-    has_known_rate = _rate(rate) <= _MAX_STATED_RATE
+    has_known_rate = _rate(rate) <= _MAX_TRUSTED_RATE
     if holds_last and (video.codec in _ANIMATIONS or has_known_rate) and not has_10ms_frames(video):
         return [_fps(rate, max_rate)]
     return []
@@ -191,7 +192,7 @@ def limit_frame_rate(frame_rate_limit: int) -> str:
     ``ld(0)`` is the time when the next frame is due. A frame may come MAX_EARLY of a period early.
     So 72 frames per second become 60, not 36, and timestamps that are rounded to milliseconds do no
     harm. ffmpeg computes the period. A rounded period would drop a frame of a long video that has
-    exactly this rate. Timestamps can be negative.
+    exactly this rate. Timestamps can be negative, so isnan recognizes the first frame, not 0.
     """
     period = f"1/{frame_rate_limit}"
     is_first = "isnan(prev_selected_t)"
@@ -219,10 +220,12 @@ def set_colour_tags(video: VideoStream) -> list[str]:
     return ["setparams=colorspace=smpte170m"] if video.color_space else []
 
 
-def to_sdr(
+def scale_to_sdr(
     video: VideoStream, size: tuple[int, int], crop_to: tuple[int, int] | None = None
 ) -> list[str]:
     """The filters that scale to ``size`` and convert colours to 8-bit limited-range SDR.
+
+    They are needed for every video, also if it is SDR.
 
     If ``crop_to`` is given, the frame is cropped to this size, around its centre.
     """
@@ -272,7 +275,7 @@ def still_filter(
     if video.has_alpha:
         filters.append(flatten(background))
     filters += deinterlace(video)
-    filters += to_sdr(video, size) if is_wide_gamut(video) else set_colour_tags(video)
+    filters += scale_to_sdr(video, size) if is_wide_gamut(video) else set_colour_tags(video)
     scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
     if output_format == "png":
         filters += [scale, "format=rgb24"]

@@ -8,7 +8,7 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.planning import image_memory
-from media_converter.planning.image_fit import COVER, Fit, fit_image, position
+from media_converter.planning.image_fit import FIT_COVER, Fit, fit_image, position
 from media_converter.planning.plan import ConversionPlan, Expected
 from media_converter.probing.media import ImageInfo
 from media_converter.step import INPUT, PROFILE, Stdout, Step
@@ -57,7 +57,7 @@ def plan_image(
     is_staged = flattens or cuts_frames or output_format == "jxl"
     image_memory.check(info, output_format, fit, pages, limits, is_staged=is_staged)
 
-    effort = avif_effort(fit.size[0] * fit.size[1], limits.seconds)
+    effort = avif_effort(fit.size[0] * fit.size[1], limits.stall_seconds)
     saver_options = _saver_options(output_format, options.quality, ground, info, effort)
     # vips writes to standard output if a name is only an extension.
     target, save = f".{output_format}[{saver_options}]", None
@@ -101,7 +101,7 @@ def _size_options(options: ImageOptions, fit: Fit, *, is_roll: bool) -> list[str
     if is_roll:
         width, height = fit.scaled
         return [str(width), "--height", str(height), "--size", "force"]
-    if options.fit == COVER:
+    if options.fit == FIT_COVER:
         width, height = fit.size
         where = position(fit, options.gravity)
         return [str(width), "--height", str(height), "--size", "down", "--crop", where]

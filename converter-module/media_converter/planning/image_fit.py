@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from media_converter.planning.filters import fit_box
 from media_converter.typed_options import ImageOptions
 
-COVER: Final = "cover"
+FIT_COVER: Final = "cover"
 
 
 class Fit(NamedTuple):
@@ -37,7 +37,7 @@ def fit_image(image: tuple[int, int], options: ImageOptions) -> Fit:
     With the fit cover, an image that is smaller than the box is only cut to its aspect ratio.
     """
     box = (options.width, options.height)
-    if options.fit != COVER:
+    if options.fit != FIT_COVER:
         size = fit_box(*image, box)
         return Fit(size, size)
     width, height = image

@@ -20,14 +20,15 @@ from media_converter.step import Stdout, Step
 MAX_TRUE_PEAK: Final = -1.0
 """dBTP. The highest true peak that an output may have."""
 _MEASURE: Final = "ebur128=peak=true:framelog=quiet"
-"""The filter that measures. ffmpeg prints the result at its end."""
-MAX_DIFFERENCE: Final = 1.0
-"""LU. How far an output may be from the wanted loudness."""
+"""The filter that measures. ffmpeg prints the result when it exits."""
+WARN_DIFFERENCE: Final = 1.0
+"""LU. A larger difference from the wanted loudness causes a warning."""
 MAX_TRIES: Final = 4
 _FIRST_CEILING: Final = -1.5
 _MARGIN: Final = 0.3
 _LOWEST_CEILING: Final = -9.0
-_TOLERANCE: Final = 0.5
+_RETRY_DIFFERENCE: Final = 0.5
+"""LU. A larger difference causes another try, if one is left."""
 
 
 def measure_step(
@@ -46,7 +47,7 @@ def measure_step(
     argv = ffmpeg_command(limits, input_options, deep_probe=deep)
     argv += ["-map", f"0:{stream}", "-af", ",".join([*filters, _MEASURE])]
     argv += [] if seconds is None else ["-t", f"{seconds:.6f}"]
-    return Step("loudness", (*argv, *PROGRESS, "-f", "null", "-"), Stdout.PROGRESS)
+    return Step("loudness", (*argv, *PROGRESS, "-f", "null", "-"), Stdout.LINES)
 
 
 def first_gain(measured: Loudness, target: float) -> Gain:
@@ -65,9 +66,9 @@ def better_gain(gain: Gain, made: Loudness, target: float) -> Gain | None:
     """
     excess = made.true_peak - MAX_TRUE_PEAK
     missing = target - made.integrated
-    if excess <= 0 and abs(missing) <= _TOLERANCE:
+    if excess <= 0 and abs(missing) <= _RETRY_DIFFERENCE:
         return None
-    decibels = gain.decibels + (missing if abs(missing) > _TOLERANCE else 0.0)
+    decibels = gain.decibels + (missing if abs(missing) > _RETRY_DIFFERENCE else 0.0)
     ceiling = gain.ceiling
     if excess > 0:
         ceiling = (MAX_TRUE_PEAK if ceiling is None else ceiling) - excess - _MARGIN

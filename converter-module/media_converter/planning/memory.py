@@ -1,12 +1,12 @@
 """Estimates the memory that encoding a video takes, and chooses encoder settings that fit.
 
-The settings never change the size of the output.
+The settings never change the width and height of the output.
 
 The figures were measured in the image (ffmpeg 7.1.5, one thread, peak resident set): 146 MiB from
 1080p to 720p, 243 MiB at 1080p. At 4K: 811 MiB with the first settings of H.264, 529 MiB with the
 least lookahead and one B-frame, 417 MiB without lookahead and B-frames, 715 MiB from a 10-bit
-input, 887 MiB with tone mapping. Each figure is the sum of ``_BASE``, a whole number of decoded
-frames and a whole number of frames in the encoder, so :func:`estimate` computes this sum.
+input, 887 MiB with tone mapping. Each figure is the sum of ``_FFMPEG_BYTES``, a whole number of
+decoded frames and a whole number of frames in the encoder, so :func:`estimate` computes this sum.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from media_converter.planning.video_codecs import CODECS, EncoderSettings
 from media_converter.probing.media import VideoStream
 
 _MIB: Final = 1 << 20
-_BASE: Final = 40 * _MIB
-# Memory of the interpreter, of pipes and of page tables.
-_OVERHEAD: Final = 40 * _MIB
+# Memory of ffmpeg without any frames.
+_FFMPEG_BYTES: Final = 40 * _MIB
+# Memory of the converter itself: the interpreter, pipes and page tables.
+_CONVERTER_BYTES: Final = 40 * _MIB
 # The kernel frees page cache under pressure, but not all of it and not at once.
 _USABLE_SHARE: Final = 0.95
-FOR_COPY: Final = _BASE + _OVERHEAD
+FOR_COPY: Final = _FFMPEG_BYTES + _CONVERTER_BYTES
 """Memory, in bytes, of a conversion that decodes no video: a stream copy, or audio."""
 
 # Numbers of frames that are in memory at the same time.
@@ -48,7 +49,7 @@ def choose_encoder_settings(
 ) -> Encoder:
     """The first settings of the codec that fit the memory limit, and the most threads that fit.
 
-    Less lookahead makes the file larger, not its frames worse.
+    Less lookahead makes the file larger, but keeps the quality.
 
     Reduces the threads first: each thread holds more frames, and under the same CPU quota fewer
     threads cost little time. Raises ConversionError with the reason NeedsMemory if nothing fits.
@@ -56,13 +57,13 @@ def choose_encoder_settings(
     """
     if limits.memory is None:
         return CODECS[codec].settings[0], limits.threads
-    available = int(limits.memory * _USABLE_SHARE) - _OVERHEAD
+    available = int(limits.memory * _USABLE_SHARE) - _CONVERTER_BYTES
     for settings in CODECS[codec].settings:
         for threads in range(limits.threads, 0, -1):
             if estimate(video, size, (settings, threads), codec) <= available:
                 return settings, threads
     min_bytes = estimate(video, size, (CODECS[codec].settings[-1], 1), codec)
-    needed = sufficient_limit(min_bytes + _OVERHEAD)
+    needed = sufficient_limit(min_bytes + _CONVERTER_BYTES)
     raise ConversionError(
         ExitReason.NEEDS_MEMORY,
         f"{video.width}x{video.height} to {size[0]}x{size[1]} in {codec} needs a memory limit of "
@@ -76,8 +77,8 @@ def estimate(video: VideoStream, size: tuple[int, int], encoder: Encoder, codec:
     return _decoding(video) + encoding(video, size, encoder, codec)
 
 
-class Wanted(NamedTuple):
-    """The size in pixels and the codec of an output."""
+class EncodedVideo(NamedTuple):
+    """The size in pixels and the codec of a video that is encoded."""
 
     size: tuple[int, int]
     codec: str = "h264"
@@ -86,8 +87,8 @@ class Wanted(NamedTuple):
 class Sharing(NamedTuple):
     """How several encoders run in one process, and whether their memory fits the limit together.
 
-    ``encoders`` has the settings and the threads of each. ``needed`` is the sum in bytes, with the
-    memory of the converter itself.
+    ``encoders`` has the settings and the threads of each. ``needed`` is the sum in bytes, which
+    includes the memory of the converter itself.
     """
 
     encoders: tuple[Encoder, ...]
@@ -95,7 +96,7 @@ class Sharing(NamedTuple):
     fits: bool
 
 
-def share(video: VideoStream, wanted: Sequence[Wanted], limits: Limits) -> Sharing:
+def share(video: VideoStream, wanted: Sequence[EncodedVideo], limits: Limits) -> Sharing:
     """Share threads and memory between the encoders of several outputs.
 
     Each encoder has the settings that it would have alone, so sharing never makes a file larger.
@@ -107,7 +108,7 @@ def share(video: VideoStream, wanted: Sequence[Wanted], limits: Limits) -> Shari
         threads = max(1, round(limits.threads * size[0] * size[1] / pixels))
         share_of_limits = limits._replace(threads=min(threads, limits.threads))
         encoders.append(choose_encoder_settings(video, size, share_of_limits, codec))
-    needed = _decoding(video) + _OVERHEAD
+    needed = _decoding(video) + _CONVERTER_BYTES
     for (size, codec), encoder in zip(wanted, encoders, strict=True):
         needed += encoding(video, size, encoder, codec)
     fits = limits.memory is None or needed <= int(limits.memory * _USABLE_SHARE)
@@ -127,7 +128,7 @@ class Waiting(NamedTuple):
 
 
 def next_batch(
-    video: VideoStream, wanted: Sequence[Wanted], limits: Limits
+    video: VideoStream, wanted: Sequence[EncodedVideo], limits: Limits
 ) -> tuple[list[int], list[Waiting]]:
     """Choose the outputs to encode at the same time: their indices, and the outputs that wait.
 
@@ -145,8 +146,8 @@ def next_batch(
 
 
 def batch_of(
-    number: int, video: VideoStream, wanted: Sequence[Wanted], limits: Limits
-) -> list[Wanted]:
+    number: int, video: VideoStream, wanted: Sequence[EncodedVideo], limits: Limits
+) -> list[EncodedVideo]:
     """The batch that contains the output with this index."""
     left = list(range(len(wanted)))
     while True:
@@ -158,17 +159,23 @@ def batch_of(
 
 
 def for_decoding(video: VideoStream) -> int:
-    """Memory for a few frames of a video, in bytes, with that of the converter itself."""
-    return _decoding(video) + _OVERHEAD
+    """Memory for a few frames of a video, in bytes, including that of the converter itself."""
+    return _decoding(video) + _CONVERTER_BYTES
 
 
 def fits(needed: int, limits: Limits) -> bool:
-    """Whether ``needed`` bytes, with those of the converter itself, fit into the memory limit."""
+    """Whether ``needed`` bytes fit into the memory limit.
+
+    They include the memory of the converter itself.
+    """
     return limits.memory is None or needed <= limits.memory * _USABLE_SHARE
 
 
 def sufficient_limit(needed: int) -> int:
-    """The memory limit, in MiB, that is enough for ``needed`` bytes."""
+    """The memory limit, in MiB, that is enough for ``needed`` bytes.
+
+    They include the memory of the converter itself.
+    """
     return -(-int(needed / _USABLE_SHARE) // _LIMIT_STEP) * _LIMIT_STEP // _MIB
 
 
@@ -178,7 +185,7 @@ def _decoding(video: VideoStream) -> int:
     if video.field_order != "progressive":
         decoded_frames += _DEINTERLACER_FRAMES
     return (
-        _BASE
+        _FFMPEG_BYTES
         + int(decoded_frames * pixels * bytes_per_pixel(video.pixel_format))
         + (_FLATTEN_FRAMES * pixels * 4 if video.has_alpha else 0)
     )

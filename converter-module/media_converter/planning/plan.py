@@ -18,7 +18,10 @@ from media_converter.step import INPUT, OUTPUT, Step, output_path
 FFMPEG: Final = "/opt/ffmpeg/bin/ffmpeg"
 OUTPUT_URL: Final = f"file:{OUTPUT}"
 NO_METADATA: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
-"""Tags and chapters can reveal a place, a device or an author, so the output gets none."""
+"""Drops all tags and chapters, which can reveal a GPS position, a device or an author.
+
+An audio output then gets back the tags of :mod:`planning.tags`.
+"""
 _EPSILON: Final = 0.0005
 PROGRESS: Final = ("-nostats", "-stats_period", "1", "-progress", "pipe:1")
 """Options that print progress on standard output, once per second."""
@@ -115,7 +118,7 @@ class Position(NamedTuple):
         return self.frame_time + self.frame_duration - self.time
 
 
-class Copying(NamedTuple):
+class MayCopy(NamedTuple):
     """Which streams may be copied, if they meet the requirements of the output.
 
     If a copy fails its checks, the stream is encoded instead.
@@ -125,20 +128,20 @@ class Copying(NamedTuple):
     audio: bool = True
 
 
-COPY_ALL: Final = Copying()
+COPY_ALL: Final = MayCopy()
 
 
 class Evidence(NamedTuple):
-    """What the packets of the input and earlier attempts of this run have shown.
+    """What the packets of the input and earlier tries of this run have shown.
 
     ``may_copy`` says which streams may still be copied. ``position`` is the frame that is shown
-    when the range starts. ``size_varies``: the frame size changes within the input.
+    when the range starts, None if the range starts at the start of the input. ``size_varies``: the frame size changes within the input.
     ``sound_varies``: the channel count or the sample rate changes. ``last_held_seconds`` is how
     long the last frame is shown, None if it is not known. ``gain`` gives the audio the requested
     loudness. ``rates`` are measured from the packets of the range, None if they were not read.
     """
 
-    may_copy: Copying = COPY_ALL
+    may_copy: MayCopy = COPY_ALL
     position: Position | None = None
     size_varies: bool = False
     sound_varies: bool = False
@@ -155,8 +158,8 @@ def ffmpeg_command(
 ) -> list[str]:
     """The start of an ffmpeg command: the executable, global options, input options, the input.
 
-    ffmpeg ends with counts of what it read and decoded, see media_converter.probing.decoded. It
-    does not fail because of decode errors (-max_error_rate 1): the converter decides from the
+    When it exits, ffmpeg prints counts of what it read and decoded, see
+    media_converter.probing.decoded. It does not fail because of decode errors (-max_error_rate 1): the converter decides from the
     counts whether too much is lost. ``deep_probe`` makes ffmpeg search more of the file for
     streams.
     """
@@ -173,7 +176,7 @@ def ffmpeg_command(
 
 
 def trim_options(start: float, duration: float | None) -> list[str]:
-    """Input options that read only a range of the input. ffmpeg does not decode the rest."""
+    """Input options that read only a range of the input. ffmpeg seeks to a keyframe before it."""
     options = ["-ss", f"{start:.6f}"] if start else []
     return options if duration is None else [*options, "-t", f"{duration:.6f}"]
 

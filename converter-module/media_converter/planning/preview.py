@@ -161,7 +161,7 @@ def plan_preview(
     argv += [*NO_METADATA, *PROGRESS, *_encoder_options(frames, rate, output_format, threads)]
     seconds = sum(frames) * rate[1] / rate[0]
     return ConversionPlan(
-        step=Step("encode", (*argv, OUTPUT_URL), Stdout.PROGRESS),
+        step=Step("encode", (*argv, OUTPUT_URL), Stdout.LINES),
         expected=Expected(
             container=output_format,
             video_codec="h264" if output_format == "mp4" else None,
@@ -179,7 +179,7 @@ def plan_preview(
 
 def _input(video: VideoStream, part: Part) -> list[str]:
     position = part.position
-    # A picture may stand for longer than the part.
+    # A frame may be shown for longer than the part lasts.
     seconds = max(part.seconds, position.seconds_left()) + _READ_AHEAD_SECONDS
     seconds += position.time - (position.seek or 0.0)
     return [

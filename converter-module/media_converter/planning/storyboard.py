@@ -189,7 +189,7 @@ def scan_step(scan: Scan, board: Storyboard, skip: str) -> Step:
     number = f"min({board.pictures - 1},floor((t-{scan.info.start:.6f}+0.0005)/{seconds:.6f}))"
     select = f"select='if(gte({number},ld(0)),1+0*st(0,{number}+1),0)'"
     options = ["-copyts", "-an", "-sn", "-dn", "-skip_frame", skip]
-    return Step("scan", _command(scan, board, options, [select], PROGRESS), Stdout.PROGRESS)
+    return Step("scan", _command(scan, board, options, [select], PROGRESS), Stdout.LINES)
 
 
 def picture_step(scan: Scan, board: Storyboard, position: Position) -> Step:

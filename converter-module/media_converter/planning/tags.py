@@ -1,4 +1,4 @@
-"""Chooses the tags that an MP3 keeps, by all the names that formats have for them."""
+"""Chooses the tags that audio outputs and media_info keep, by all the names that formats have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-# Listeners want to see these tags. Others can reveal the place and the device of a recording.
+# Listeners want to see these tags. Others can reveal the GPS position and the device of a recording.
 # Each has its names in other formats, without spaces and punctuation. The first one that a file
 # has counts.
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(

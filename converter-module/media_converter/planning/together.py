@@ -27,11 +27,11 @@ def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
     All plans read the same video stream from the same position. Plans with audio read the same
     audio stream.
     """
-    argv = command([plan.writing for plan in plans if plan.writing])
+    argv = encode_command([plan.writing for plan in plans if plan.writing])
     return tuple(plan._replace(step=plans[0].step._replace(argv=argv)) for plan in plans)
 
 
-def command(writings: Sequence[Writing]) -> tuple[str, ...]:
+def encode_command(writings: Sequence[Writing]) -> tuple[str, ...]:
     """The command that writes these videos. The first one is output 0.
 
     The input options are those of the first video with audio, because they include the options of

@@ -14,7 +14,7 @@ from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.planning import memory
 from media_converter.planning.audio_filters import (
-    sound_decoder_options,
+    audio_decoder_options,
 )
 from media_converter.planning.filters import (
     decoder_options,
@@ -33,7 +33,7 @@ from media_converter.planning.plan import (
     trimmed_duration,
 )
 from media_converter.planning.quality import DEFAULT_QUALITY, bit_rate_limit
-from media_converter.planning.together import command
+from media_converter.planning.together import encode_command
 from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
 from media_converter.planning.video_codecs import CODECS, CONTAINERS
 from media_converter.planning.video_fit import fit_video
@@ -73,7 +73,7 @@ def plan_video(
     """Plan a conversion to MP4 or WebM. Raises ConversionError if the input cannot be converted.
 
     ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``evidence`` is
-    what the packets and earlier attempts of this run have shown. ``encoder`` is given if other
+    what the packets and earlier tries of this run have shown. ``encoder`` is given if other
     outputs are encoded at the same time.
     """
     container = CONTAINERS[options.container]
@@ -90,7 +90,7 @@ def plan_video(
         may_copy.audio and can_copy_audio(info, audio, options)
     )
     reading = reading_of(options, frame_at_start)
-    input_options = [*decoder_options(video), *sound_decoder_options(audio)]
+    input_options = [*decoder_options(video), *audio_decoder_options(audio)]
     input_options += reading.input_options
     command_start = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
     audio_options: tuple[str, ...] = ()
@@ -130,10 +130,10 @@ def plan_video(
         duration=options.duration,
         muxer=container.muxer,
     )
-    argv = command([writing])
+    argv = encode_command([writing])
 
     return ConversionPlan(
-        step=Step("encode" if encodes_video or encodes_audio else "remux", argv, Stdout.PROGRESS),
+        step=Step("encode" if encodes_video or encodes_audio else "remux", argv, Stdout.LINES),
         expected=Expected(
             container=options.container,
             video_codec=options.codec if encodes_video else video.codec,

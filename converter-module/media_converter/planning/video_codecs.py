@@ -23,7 +23,7 @@ class EncoderSettings(NamedTuple):
 
 
 class VideoCodec(NamedTuple):
-    """How a codec is written.
+    """How ffmpeg encodes to a codec.
 
     ``crf`` is the encoder's option for each quality. ``settings`` are in order, from the most
     memory to the least. Each thread after the first holds ``thread_frames`` more frames.
@@ -67,7 +67,7 @@ def _hevc(settings: EncoderSettings, threads: int, _limit: int) -> list[str]:
 
 def _av1(settings: EncoderSettings, threads: int, _limit: int) -> list[str]:
     argv = ["-c:v", "libsvtav1", "-preset", settings.preset]
-    parallel = f"lp={min(threads, _MAX_PARALLEL)}"
+    parallel = f"lp={min(threads, _MAX_LP)}"
     return [*argv, "-svtav1-params", ":".join(filter(None, (parallel, settings.parameters)))]
 
 
@@ -79,7 +79,8 @@ def _vp9(settings: EncoderSettings, _threads: int, limit: int) -> list[str]:
     return [*argv, "-b:v", str(limit)]
 
 
-_MAX_PARALLEL: Final = 6
+_MAX_LP: Final = 6
+"""The highest level of parallelism of SVT-AV1."""
 _WRITERS: Final = MappingProxyType({"h264": _h264, "hevc": _hevc, "av1": _av1, "vp9": _vp9})
 
 CODECS: Final[Mapping[str, VideoCodec]] = MappingProxyType(
@@ -140,7 +141,7 @@ CODECS: Final[Mapping[str, VideoCodec]] = MappingProxyType(
 
 
 class VideoContainer(NamedTuple):
-    """How a container is written.
+    """How ffmpeg writes a container.
 
     Audio is encoded to ``audio_codec``. Streams of ``copyable_video_codecs`` and
     ``copyable_audio_codecs`` may be copied into it.

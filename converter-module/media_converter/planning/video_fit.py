@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from media_converter.planning.filters import fit_box, fit_short_side
-from media_converter.planning.image_fit import COVER, Fit
+from media_converter.planning.image_fit import FIT_COVER, Fit
 from media_converter.typed_options import VideoOptions
 
 
@@ -19,7 +19,7 @@ def fit_video(displayed_size: tuple[int, int], options: VideoOptions) -> Fit:
         return Fit(size, size)
     (width, height), box = displayed_size, options.size
     max_size = (min(width, box[0]), min(height, box[1]))
-    if options.fit != COVER:
+    if options.fit != FIT_COVER:
         fitted_width, fitted_height = fit_box(width, height, box)
         size = (_even(fitted_width, max_size[0]), _even(fitted_height, max_size[1]))
         return Fit(size, size)

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from media_converter.limits import Limits
 from media_converter.planning.audio_filters import (
+    audio_decoder_options,
     choose_audio,
-    sound_decoder_options,
-    sound_filters,
-    sound_options,
-    sound_rate,
+    video_audio_filters,
+    video_audio_options,
+    video_audio_rate,
 )
 from media_converter.planning.gain import Gain
 from media_converter.planning.plan import (
@@ -36,7 +36,10 @@ def sound_of(info: MediaInfo, video: VideoStream, options: VideoOptions) -> Audi
 
 
 def reading_of(options: VideoOptions, position: Position | None) -> Reading:
-    """How the requested part is read."""
+    """How the requested range is read.
+
+    ``position`` is None if the range starts at the start of the input.
+    """
     if position:
         return read_from(position)
     return Reading(tuple(trim_options(0.0, options.duration)))
@@ -52,30 +55,30 @@ class VideoSound(NamedTuple):
 
     def options(self, gain: Gain | None) -> list[str]:
         """Output options that encode it with a gain."""
-        last = gain.filters(sound_rate(self.audio, self.codec)) if gain else []
-        return sound_options(self.audio, self.codec, self.filters, last)
+        last = gain.filters(video_audio_rate(self.audio, self.codec)) if gain else []
+        return video_audio_options(self.audio, self.codec, self.filters, last)
 
 
 def plan_sound(audio: AudioStream, options: VideoOptions, evidence: Evidence) -> VideoSound:
-    """The sound of a video that is encoded."""
+    """How the audio of a video is read and filtered before it is encoded."""
     reading = reading_of(options, evidence.position)
     codec = CONTAINERS[options.container].audio_codec
-    filters = sound_filters(audio, codec, reading.audio_filters, varies=evidence.sound_varies)
-    read = [*sound_decoder_options(audio), *reading.input_options]
+    filters = video_audio_filters(audio, codec, reading.audio_filters, varies=evidence.sound_varies)
+    read = [*audio_decoder_options(audio), *reading.input_options]
     return VideoSound(audio, tuple(read), tuple(filters), codec)
 
 
 def trial_step(
     info: MediaInfo, sound: VideoSound, options: VideoOptions, gain: Gain, limits: Limits
 ) -> Step:
-    """Build the step that writes the sound alone, as the video will have it.
+    """Build the step that writes the audio alone, as the video will have it.
 
-    An encoder raises peaks, so the gain is right only if the encoded sound is. The sound alone is
-    encoded in a fraction of the time of the video.
+    An encoder raises peaks, so the encoded audio must be measured to know whether the gain is
+    right. The audio alone is encoded in a fraction of the time of the video.
     """
     argv = ffmpeg_command(limits, sound.input_options, deep_probe=info.deep_probe)
     argv += ["-map", f"0:{sound.audio.stream_index}", *sound.options(gain), *NO_METADATA]
     if options.duration is not None:
         argv += ["-t", f"{options.duration:.6f}"]
     argv += [*PROGRESS, *CONTAINERS[options.container].muxer, OUTPUT_URL]
-    return Step("sound", tuple(argv), Stdout.PROGRESS)
+    return Step("sound", tuple(argv), Stdout.LINES)

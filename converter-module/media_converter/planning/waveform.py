@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from media_converter.limits import Limits
-from media_converter.planning.audio_filters import FOLLOW_SAMPLES, sound_decoder_options
+from media_converter.planning.audio_filters import FOLLOW_SAMPLES, audio_decoder_options
 from media_converter.planning.plan import ConversionPlan, Expected, ffmpeg_command
 from media_converter.probing.media import AudioStream, MediaInfo
 from media_converter.step import Stdout, Step
@@ -44,12 +44,12 @@ def plan_waveform(
         "astats=metadata=1:reset=1:measure_perchannel=none:measure_overall=Min_level+Max_level",
         "ametadata=mode=print:file=pipe\\\\:1",
     ]
-    argv = ffmpeg_command(limits, sound_decoder_options(audio), deep_probe=info.deep_probe)
+    argv = ffmpeg_command(limits, audio_decoder_options(audio), deep_probe=info.deep_probe)
     argv += ["-map", f"0:{audio.stream_index}", "-af", ",".join(filters)]
     argv += ["-nostats", "-f", "null", "-"]
     is_drawing = output_format == "png"
     return ConversionPlan(
-        step=Step("peaks", tuple(argv), Stdout.PROGRESS),
+        step=Step("peaks", tuple(argv), Stdout.LINES),
         expected=Expected(
             container=output_format,
             video_codec="png" if is_drawing else None,

@@ -73,7 +73,7 @@ def walk(size_bytes: int, start: int, next_of: Next, resync: Next) -> Iterator[H
 
 
 def collect(holes: Iterable[Hole], size_bytes: int) -> list[Hole]:
-    """The holes as a short list: those that touch are one, and beyond a number all are one.
+    """The holes as a short list. Holes that touch are merged, and so are all after _MAX_HOLES.
 
     What is missing behind the end of the file stays apart.
     """

@@ -41,12 +41,12 @@ _WITHOUT_TIMESTAMPS: Final = """
     h261 h263 h264 hevc m4v mjpeg mpegvideo obu vc1
 """
 
-_ONLY_KEY_PICTURES: Final = """
+_INTRA_ONLY: Final = """
     cfhd dnxhd dvvideo ffv1 ffvhuff huffyuv jpeg2000 magicyuv mjpeg mjpegb prores rawvideo
 """
 
-ONLY_KEY_PICTURES: Final = frozenset(_ONLY_KEY_PICTURES.split())
-"""Codecs whose pictures do not need each other. All of them are key pictures."""
+INTRA_ONLY_CODECS: Final = frozenset(_INTRA_ONLY.split())
+"""Intra-only codecs: each frame is a keyframe, which decodes without others."""
 
 VIDEO_DECODERS: Final = frozenset(_VIDEO.split())
 AUDIO_DECODERS: Final = frozenset(_AUDIO.split())

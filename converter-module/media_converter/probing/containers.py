@@ -46,7 +46,7 @@ _MIN_ASF_PACKET_BYTES: Final = 64
 
 
 def matroska(read: ReadAt, size_bytes: int) -> list[Hole]:
-    """Walk the elements of segments and clusters. A cluster of unknown length is as good."""
+    """Walk the elements of segments and clusters. A cluster may have an unknown length."""
     ends = {_SEGMENT: 0, _CLUSTER: 0}
     cluster_start = size_bytes
     scale = _DEFAULT_SCALE
@@ -124,7 +124,7 @@ def flv(read: ReadAt, size_bytes: int) -> list[Hole]:
         if len(head) < 11 or head[0] & 0x1F not in _FLV_TYPES:
             return None
         end = offset + 15 + int.from_bytes(head[1:4], "big")
-        # Few programs write another number of a stream than 0. Damage does.
+        # Nearly all programs write stream ID 0. Another one is usually damage.
         return end if not any(head[8:11]) or is_sized(offset, end) else None
 
     def is_sized(offset: int, end: int) -> bool:

@@ -1,7 +1,7 @@
-"""Parses what ffmpeg says at its end, with ``-v level+verbose``, about each stream that it read.
+"""Parses what ffmpeg, with ``-v level+verbose``, prints about each stream that it read.
 
-This is the evidence for a conversion: how many packets the input has, how many pictures or blocks
-of samples were decoded from them, and how many failed.
+This is the evidence for a conversion: how many packets the input has, how many frames or blocks of
+samples were decoded from them, and how many failed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _SUMMARY: Final = re.compile(
 _RECONFIGURED: Final = re.compile(r"because (audio|video) parameters changed to")
 _SHAPE: Final = re.compile(r"input from stream \d+:\d+ .* w:(\d+) h:(\d+) .* sar:(\d+)/(\d+)")
 _CORRUPT: Final = "corrupt decoded frame"
-# What the decoder of FLAC says about samples that it gives all the same.
+# What the decoder of FLAC says about samples that it outputs anyway.
 _WRONG_CHECKSUM: Final = "CRC error"
 _REPEATED: Final = re.compile(r"Last message repeated (\d+) times")
 _NO_ERROR: Final = re.compile(
     r"\[(warning|info|verbose|debug|trace)\]|^    Last message repeated"
-    # The summary of ebur128, which has many lines but one mark.
+    # The summary of ebur128, only the first line of which has a level.
     r"|^ +(Integrated loudness|Loudness range|True peak):"
     r"|^ +(I|LRA|LRA low|LRA high|Threshold|Peak): "
 )
@@ -53,14 +53,14 @@ class Decoded(NamedTuple):
 
     ``streams`` are those of the first input, by index. ``corrupt`` is how many frames were decoded
     from damaged packets and have visible or audible faults. ``reconfigured`` has "audio" or "video"
-    if the sound's or the picture's parameters changed. ``checksums`` is how many blocks of sound
-    have a wrong checksum.
+    if the parameters of the audio or of the video changed. ``wrong_checksums`` is how many blocks
+    of audio samples have a wrong checksum.
     """
 
     streams: dict[int, StreamCounts]
     corrupt: int = 0
     reconfigured: frozenset[str] = frozenset()
-    checksums: int = 0
+    wrong_checksums: int = 0
 
 
 class LogReader:
@@ -71,7 +71,7 @@ class LogReader:
         self._corrupt = 0
         self._reconfigured: set[str] = set()
         self._last_was_corrupt = False
-        self._checksums = 0
+        self._wrong_checksums = 0
 
     def add_line(self, line: str) -> None:
         """Add one line."""
@@ -81,7 +81,7 @@ class LogReader:
             return
         self._last_was_corrupt = _CORRUPT in line
         self._corrupt += self._last_was_corrupt
-        self._checksums += _WRONG_CHECKSUM in line
+        self._wrong_checksums += _WRONG_CHECKSUM in line
         if found := _SUMMARY.search(line):
             if found[1] == "0":
                 frames = None if found[4] is None else int(found[4])
@@ -94,11 +94,14 @@ class LogReader:
     def result(self) -> Decoded:
         """What was read so far."""
         reconfigured = frozenset(self._reconfigured)
-        return Decoded(dict(self._streams), self._corrupt, reconfigured, self._checksums)
+        return Decoded(dict(self._streams), self._corrupt, reconfigured, self._wrong_checksums)
 
 
-def without_details(stderr: str) -> str:
-    """The lines of standard error that report an error. Tools other than ffmpeg mark none."""
+def errors_only(stderr: str) -> str:
+    """Standard error without ffmpeg's lines below the level error.
+
+    Other tools do not print a level, so all of their lines stay.
+    """
     return "\n".join(line for line in stderr.splitlines() if not _NO_ERROR.search(line))
 
 
@@ -139,10 +142,11 @@ def is_of_loudness(line: str) -> bool:
 
 
 def loudness(stderr: str) -> Loudness | None:
-    """What the filter ebur128 prints at its end. None if it printed nothing, or no number.
+    """What the filter ebur128 prints when ffmpeg exits. None if it printed nothing, or no number.
 
     ffmpeg builds the filters again at each change of the channels or the sample rate. Then the
-    filter prints one result for each part. A sample that is no number makes a result none either.
+    filter prints one result for each part. If a sample is NaN, so is the result, and None is
+    returned.
     """
     lines = _LOUDNESS.findall(stderr)
     found = dict(lines)
@@ -164,7 +168,7 @@ class Shape(NamedTuple):
     sample_aspect_ratio: Ratio
 
 
-def shape_of_pictures(line: str) -> Shape | None:
+def shape_of_frames(line: str) -> Shape | None:
     """What a line of standard error says about the pictures that reach the filters."""
     found = _SHAPE.search(line)
     if not found:

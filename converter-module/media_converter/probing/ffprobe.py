@@ -223,8 +223,8 @@ def _cropping(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
 def _shown_aspect(aspect: Ratio | None, size: Ratio, cropped: tuple[int, int]) -> Ratio:
     """The aspect ratio of a pixel.
 
-    Programs that hide a border leave the size for display as it was, so the rest would be
-    stretched to it. Then pixels are square.
+    Some programs crop in the container, but leave the display size of the uncropped video. Its
+    aspect ratio would stretch what remains, so square pixels are assumed.
     """
     if aspect is None:
         return (1, 1)

@@ -33,7 +33,7 @@ class Edit(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Where the samples of a track are: their sizes, and for each chunk its offset and count."""
+    """Where the samples of a track are: the size and the file offset of each sample."""
 
     sizes: tuple[int, ...]
     offsets: tuple[int, ...]

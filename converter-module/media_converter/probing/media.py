@@ -116,10 +116,10 @@ class Unread(NamedTuple):
 class MediaInfo(NamedTuple):
     """An audio or video file. ``video`` and ``audio`` have only streams that can be decoded.
 
-    ``undecodable`` names the streams without a decoder, and ``unread`` those that begin later than
-    ffprobe looked. ``encrypted`` says that packets are encrypted. ``programs`` has the indexes of
-    the streams that belong together. ``deep_probe`` says that tools need more than their usual look
-    to find all streams. ``container`` is ffprobe's ``format_name``.
+    ``undecodable`` names the streams without a decoder, and ``unread`` those that begin after the
+    part that ffprobe read. ``encrypted`` says that packets are encrypted. ``programs`` has the
+    indexes of the streams that belong together. ``deep_probe`` says that tools need a larger
+    -probesize and -analyzeduration to find all streams. ``container`` is ffprobe's ``format_name``.
     ``attached_pics`` are images attached to the file, such as cover art. ``duration`` and ``start``
     are in seconds. ``duration_is_exact`` says whether the file states its duration. If it does not,
     ffprobe estimates the duration from bit rates or timestamps.

@@ -2,8 +2,8 @@
 
 Every packet must be a whole number of NAL units, hold one picture, and use the parameter sets of
 the header only. This finds holes and changed parameter sets anywhere in a film, at the cost of
-reading it once. It also finds the units that are neither pictures nor parameter sets: they can have
-captions, a place and any other data.
+reading it once. It also finds the units that are neither frames nor parameter sets: they can have
+captions, a GPS position and any other data.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Lists the packets of a file without decoding them: the index that a conversion is held against.
+"""Lists the packets of a stream without decoding them, to compare a conversion with this listing.
 
-Answers which picture a player shows at a time, and where the pictures of a film have gaps.
+Answers which frame a player shows at a given time, and where the frames of a video have gaps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from media_converter.step import INPUT, Stdout, Step
 _FIELDS: Final = "stream_index,pts_time,dts_time,duration_time,size,pos,flags"
 
 
-class Picture(NamedTuple):
+class Frame(NamedTuple):
     """A picture as its packet describes it. Times are those of the file, in seconds."""
 
     time: float
@@ -44,11 +44,11 @@ def step(stream_index: int, start: float | None, end: float | None, deep_probe: 
         begin, until = ("" if time is None else f"{time:.6f}" for time in (start, end))
         argv += ["-read_intervals", f"{begin}%{until}"]
     argv += ["-of", "csv=p=0", f"file:{INPUT}"]
-    return Step("packets", tuple(argv), Stdout.PROGRESS)
+    return Step("packets", tuple(argv), Stdout.LINES)
 
 
 class PacketReader:
-    """Reads the lines that the step prints. ``places`` are the offsets of the packets, or -1.
+    """Reads the lines that the step prints. ``offsets`` are the offsets of the packets, or -1.
 
     ``sizes`` are in bytes. The bytes of packets without a time count for the packet before them.
     """
@@ -57,7 +57,7 @@ class PacketReader:
         self.times = array("d")
         self.durations = array("d")
         self.sizes = array("q")
-        self.places = array("q")
+        self.offsets = array("q")
         self.keys = bytearray()
         self.discarded = 0
         self.corrupt = 0
@@ -86,12 +86,12 @@ class PacketReader:
         self.durations.append(0.0 if duration == "N/A" else float(duration))
         self.sizes.append(size + self._untimed_bytes)
         self._untimed_bytes = 0
-        self.places.append(int(place) if place.isdigit() else -1)
+        self.offsets.append(int(place) if place.isdigit() else -1)
         self.keys.append("K" in flags)
 
     def drop_first(self) -> None:
         """Forget the first packet with a time."""
-        del self.times[:1], self.durations[:1], self.sizes[:1], self.places[:1], self.keys[:1]
+        del self.times[:1], self.durations[:1], self.sizes[:1], self.offsets[:1], self.keys[:1]
 
     def between(self, start: float, end: float) -> PacketReader:
         """Only the packets that are shown from ``start`` to ``end``."""
@@ -101,7 +101,7 @@ class PacketReader:
                 part.times.append(time)
                 part.durations.append(self.durations[i])
                 part.sizes.append(self.sizes[i])
-                part.places.append(self.places[i])
+                part.offsets.append(self.offsets[i])
                 part.keys.append(self.keys[i])
         part.discarded, part.corrupt = self.discarded, self.corrupt
         return part
@@ -116,14 +116,14 @@ class PacketReader:
         """How many packets come before the first key picture."""
         return max(0, self.keys.find(1))
 
-    def pictures(self) -> list[Picture]:
+    def frames(self) -> list[Frame]:
         """All pictures with a time, in the order in which they are shown."""
         rows = zip(self.times, self.durations, self.keys, strict=True)
-        return sorted(Picture(time, duration, bool(key)) for time, duration, key in rows)
+        return sorted(Frame(time, duration, bool(key)) for time, duration, key in rows)
 
 
 def covered(times: list[float], most: float) -> float:
-    """The time from the first to the last picture, of which a gap counts for at most ``most``."""
+    """The time from the first to the last frame, each gap shortened to at most ``most`` seconds."""
     return sum(min(b - a, most) for a, b in pairwise(times))
 
 

@@ -22,10 +22,10 @@ MAX_EARLY: Final = 0.55
 class Rates(NamedTuple):
     """The rates of a video at its fastest.
 
-    ``times`` are those of its pictures in seconds, in the order in which they are shown.
-    ``bit_rate`` is the lowest limit, in bit/s, that an encoder could have had: ten seconds have at
-    most 110 % of it. ``frame_rate`` is the highest number of pictures per second. Both are infinite
-    if no packet has a time.
+    ``times`` are those of its frames in seconds, in the order in which they are shown. ``bit_rate``
+    is the lowest -maxrate, in bit/s, that would allow these packets with a buffer of one second: no
+    ten seconds have more than 110 % of it. ``frame_rate`` is the highest number of frames per
+    second. Both are infinite if no packet has a time.
     """
 
     times: tuple[float, ...]
@@ -51,9 +51,9 @@ class Rates(NamedTuple):
         return count
 
 
-def measure(index: PacketReader) -> Rates:
-    """The rates of the pictures that ``index`` lists. Takes each of them a few times."""
-    rows = sorted(zip(index.times, index.sizes, strict=True))
+def measure(listing: PacketReader) -> Rates:
+    """The rates of the frames that ``listing`` has. Needs a few passes over the list."""
+    rows = sorted(zip(listing.times, listing.sizes, strict=True))
     times = tuple(time for time, _ in rows)
     if not times:
         return Rates((), float("inf"), float("inf"))
@@ -63,7 +63,7 @@ def measure(index: PacketReader) -> Rates:
 
 def _bit_rate(times: Sequence[float], sizes: Sequence[int]) -> float:
     count = len(times)
-    # The last picture stands as long as the others do. Its stated duration can be wrong.
+    # The last frame counts as long as the others are on average. Its stated duration can be wrong.
     seconds = (times[-1] - times[0]) * count / max(1, count - 1)
     sums = [0, *accumulate(sizes)]
     highest = sums[-1] / (seconds + _BUFFER_SECONDS)
@@ -77,7 +77,7 @@ def _bit_rate(times: Sequence[float], sizes: Sequence[int]) -> float:
 
 
 def _frame_rate(times: Sequence[float]) -> float:
-    """The most pictures per second, of any second. A shorter film counts as a whole."""
+    """The highest number of frames in any second. If the video is shorter, its average rate."""
     highest, last, least = 0.0, 0, _FRAME_RATE_SECONDS - _ROUNDING_SECONDS
     for number, time in enumerate(times):
         while last < len(times) - 1 and times[last] - time < least:

@@ -39,9 +39,9 @@ _INSIDE: Final = 0.95
 
 
 def check_seconds(plan: ConversionPlan) -> float:
-    """How long :func:`check` takes with the picture of a plan, about. 0 without one.
+    """About how long :func:`check` takes with the video of a plan. 0 without one.
 
-    It decodes from the key picture before the first place on.
+    It decodes from the keyframe before the first place on.
     """
     if plan.expected.size is None or not plan.duration:
         return 0.0

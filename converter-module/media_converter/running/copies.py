@@ -22,7 +22,7 @@ _SAMPLES: Final = 8
 _SAMPLE_SECONDS: Final = 1.0
 # A decoder of sound may need a packet or two before the first block of samples.
 _MAX_MISSING_BLOCKS: Final = 2
-# To say about how long the check takes.
+# To estimate how long the check takes.
 _STEP_SECONDS: Final = 0.1
 _USUAL_RATE: Final = 25
 _KEY_SECONDS: Final = 2.0
@@ -34,14 +34,14 @@ def faults(
     plan: ConversionPlan,
     result: ProcessResult,
     decoded: Decoded,
-    index: PacketReader | None,
+    listing: PacketReader | None,
 ) -> dict[str, str]:
     """What is wrong with the copied streams, in words, by ``video`` and ``audio``."""
     found: dict[str, str] = {}
     if result.exit_code != 0:
         copied = {"video": plan.copies_video, "audio": plan.copies_audio}
         return {kind: "it cannot be read" for kind, value in copied.items() if value}
-    if plan.copies_video and (why := _video_fault(run, plan, index)):
+    if plan.copies_video and (why := _video_fault(run, plan, listing)):
         found["video"] = why
     if plan.copies_audio and (why := _audio_fault(plan, decoded)):
         found["audio"] = why
@@ -49,7 +49,7 @@ def faults(
 
 
 def check_seconds(plan: ConversionPlan) -> float:
-    """How long :func:`faults` takes with the copied video of a plan, about. 0 without one."""
+    """About how long :func:`faults` takes with the copied video of a plan. 0 without one."""
     if not plan.copies_video or plan.expected.size is None or not plan.duration:
         return 0.0
     width, height = plan.expected.size
@@ -72,19 +72,19 @@ def _audio_fault(plan: ConversionPlan, decoded: Decoded) -> str:
     return "its parameters change" if "audio" in decoded.reconfigured else ""
 
 
-def _video_fault(run: Run, plan: ConversionPlan, index: PacketReader | None) -> str:
+def _video_fault(run: Run, plan: ConversionPlan, listing: PacketReader | None) -> str:
     fd = run.make_temporary().fd
     if plan.expected.container != "mp4":
         # VP8 and VP9 have no units with other data.
         count = survey.list_packets(run, MediaInfo(plan.expected.container, 0), 0, fd=fd).packets
-        return _count_fault(count, index) or _decoding_fault(run, plan, fd, count)
+        return _count_fault(count, listing) or _decoding_fault(run, plan, fd, count)
     read = structure.reader(fd)
     tracks = isobmff.tracks(read, os.fstat(fd).st_size, with_samples=True)
     track = next((track for track in tracks if track.handler == b"vide"), None)
     if track is None or track.samples is None:
         return "the copy has no pictures"
     count = len(track.samples.sizes)
-    if why := _count_fault(count, index):
+    if why := _count_fault(count, listing):
         return why
     inspection = nal.inspect(track, read)
     for offset, size in inspection.foreign:
@@ -92,10 +92,10 @@ def _video_fault(run: Run, plan: ConversionPlan, index: PacketReader | None) -> 
     return inspection.fault or _decoding_fault(run, plan, fd, count)
 
 
-def _count_fault(count: int, index: PacketReader | None) -> str:
-    if index is None or count == index.packets:
+def _count_fault(count: int, listing: PacketReader | None) -> str:
+    if listing is None or count == listing.packets:
         return ""
-    return f"the copy has {count} of {index.packets} pictures"
+    return f"the copy has {count} of {listing.packets} pictures"
 
 
 def _decoding_fault(run: Run, plan: ConversionPlan, fd: int, count: int) -> str:

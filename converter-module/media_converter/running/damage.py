@@ -103,7 +103,7 @@ def longest_missing(source: list[float], output: list[float], least: float) -> f
 
 def hole_loss(
     holes: Sequence[Hole],
-    index: PacketReader,
+    listing: PacketReader,
     first: int,
     last: int,
     others: Callable[[], Iterable[PacketReader]] = tuple,
@@ -116,19 +116,19 @@ def hole_loss(
     if not found:
         return None
     # A demuxer may give up at a hole. What it did not read is lost too.
-    if unread := _unread(found, max(index.places, default=-1), last, others):
+    if unread := _unread(found, max(listing.offsets, default=-1), last, others):
         kept = [hole for hole in found if hole.start < unread.start]
         found = [*kept, unread._replace(end=max(last, found[-1].end), kept_bytes=0)]
     joints = [hole for hole in found if not hole.size and not hole.seconds]
     found = [hole for hole in found if hole.size or hole.seconds]
     if not found:
-        around = _longest_around(joints, [], index)
+        around = _longest_around(joints, [], listing)
         is_lost = 0 < around <= _MAX_JOINT_SECONDS
         return Loss("bytes", 0, last - first, around, is_joint=True) if is_lost else None
     lost = sum(hole.size for hole in found)
     total = last - first + sum(hole.lost_bytes + max(0, hole.end - last) for hole in found)
     seconds = max(hole.seconds for hole in found)
-    around = _longest_around(found, joints, index)
+    around = _longest_around(found, joints, listing)
     return Loss(
         "bytes",
         min(lost, total),
@@ -152,16 +152,16 @@ def _unread(
     # Without places, nobody knows where the packets are. A stream may end before others do.
     if end < 0 or first_behind(end) is None:
         return None
-    return first_behind(max([end, *(max(other.places, default=-1) for other in others())]))
+    return first_behind(max([end, *(max(other.offsets, default=-1) for other in others())]))
 
 
-def _longest_around(holes: Sequence[Hole], others: Sequence[Hole], index: PacketReader) -> float:
+def _longest_around(holes: Sequence[Hole], others: Sequence[Hole], listing: PacketReader) -> float:
     """The longest time without packets around a hole.
 
-    A time that is as long elsewhere is no loss: the pictures of slides stand for long. The times
+    A time that is as long elsewhere is no loss: the frames of slides are shown for long. The times
     around ``others`` are not compared.
     """
-    rows = sorted(row for row in zip(index.places, index.times, strict=True) if row[0] >= 0)
+    rows = sorted(row for row in zip(listing.offsets, listing.times, strict=True) if row[0] >= 0)
     places, times = [place for place, _ in rows], [time for _, time in rows]
     # A few packets are not in the order in which they are shown. A clock that starts again is no
     # gap.

@@ -23,8 +23,8 @@ from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.running import copies, survey
 from media_converter.running.run import Batch, Converted, Run
 from media_converter.running.transcode import (
-    Attempt,
     Source,
+    ToolRun,
     copyable,
     finish,
     learn,
@@ -47,7 +47,7 @@ _CONCERNS_ALL: Final = frozenset(
 )
 
 
-class _Film:
+class _VideoOutput:
     """A video that is being made, and what is known about it."""
 
     def __init__(self, number: int, run: Run, options: VideoOptions, evidence: Evidence) -> None:
@@ -67,9 +67,9 @@ class _Film:
                 self.run, info, self.options, self.evidence
             )
 
-    def finish(self, source: Source, attempt: Attempt) -> Converted:
+    def finish(self, source: Source, tool_run: ToolRun) -> Converted:
         """Verify the output. Raises ConversionError."""
-        made = finish(self.run, source, attempt)
+        made = finish(self.run, source, tool_run)
         fit = fit_video(choose_video(source.info).displayed_size, self.options)
         warnings = (*self.warnings, fit.warning) if fit.warning else self.warnings
         for warning in warnings:
@@ -101,13 +101,13 @@ def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
     video, source, evidence = _survey(runs[0])
     runs[0].known.survey_seconds = time.monotonic() - began
     info = source.info
-    films = [_Film(i, run, options_of(run), evidence) for i, run in enumerate(runs)]
-    while films:
-        batch, plans, failed = _next(films, info, video)
+    outputs = [_VideoOutput(i, run, options_of(run), evidence) for i, run in enumerate(runs)]
+    while outputs:
+        batch, plans, failed = _next(outputs, info, video)
         yield from ([each] for each in failed)
         made = _run(batch, plans, source) if batch else []
         ended = {number for number, _ in (*failed, *made)}
-        films = [film for film in films if film.number not in ended]
+        outputs = [output for output in outputs if output.number not in ended]
         if made:
             yield made
 
@@ -122,9 +122,9 @@ def plan_only(run: Run) -> tuple[ConversionPlan, rates.Rates | None]:
     return plan_video(source.info, options_of(run), run.limits, ground, evidence), evidence.rates
 
 
-def encoded_as(video: VideoStream, options: VideoOptions) -> memory.Wanted:
+def encoded_as(video: VideoStream, options: VideoOptions) -> memory.EncodedVideo:
     """The size and the codec of an output that is encoded."""
-    return memory.Wanted(output_size(video, options), options.codec)
+    return memory.EncodedVideo(output_size(video, options), options.codec)
 
 
 def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
@@ -133,11 +133,11 @@ def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
     video = choose_video(info)
     position = survey.find_position(run, info, video, options.start) if options.start else None
     source = survey_input(run, info, video.stream_index, options)
-    index, last = source.listing, None
-    if index is not None and index.durations and source.part is None:
-        last = index.durations[-1]
+    listing, last = source.listing, None
+    if listing is not None and listing.durations and source.part is None:
+        last = listing.durations[-1]
     known = Evidence(copyable(run, source), position, last_held_seconds=last)
-    return video, source, known if index is None else known._replace(rates=rates.measure(index))
+    return video, source, known if listing is None else known._replace(rates=rates.measure(listing))
 
 
 def options_of(run: Run) -> VideoOptions:
@@ -149,36 +149,36 @@ def options_of(run: Run) -> VideoOptions:
 
 
 def _next(
-    films: list[_Film], info: MediaInfo, video: VideoStream
-) -> tuple[list[_Film], list[ConversionPlan], Batch]:
-    """The films to make next, their plans, and the films that cannot be made.
+    outputs: list[_VideoOutput], info: MediaInfo, video: VideoStream
+) -> tuple[list[_VideoOutput], list[ConversionPlan], Batch]:
+    """The outputs to make next, their plans, and the outputs that cannot be made.
 
-    A film that is copied is made alone, and first: it takes seconds.
+    An output that is copied is made alone, and first: it takes seconds.
     """
     planned, failed = [], Batch()
-    for film in films:
+    for output in outputs:
         try:
-            film.level(info)
-            planned.append((film, film.plan(info)))
+            output.level(info)
+            planned.append((output, output.plan(info)))
         except ConversionError as error:
-            failed.append((film.number, partial(_fail, error)))
-    for film, plan in planned:
+            failed.append((output.number, partial(_fail, error)))
+    for output, plan in planned:
         if plan.copies_video:
-            return [film], [plan], failed
+            return [output], [plan], failed
     if not planned:
         return [], [], failed
-    batch = _that_fit([film for film, _ in planned], video)
+    batch = _that_fit([output for output, _ in planned], video)
     if len(batch) == 1:
-        return batch, [plan for film, plan in planned if film is batch[0]], failed
+        return batch, [plan for output, plan in planned if output is batch[0]], failed
     return batch, list(_plan_together(batch, info, video)), failed
 
 
-def _that_fit(films: list[_Film], video: VideoStream) -> list[_Film]:
-    """The first film, and those that can be encoded at the same time within the memory limit."""
-    if films[0].is_alone:
-        return films[:1]
-    able = [film for film in films if not film.is_alone]
-    wanted = [encoded_as(video, film.options) for film in able]
+def _that_fit(outputs: list[_VideoOutput], video: VideoStream) -> list[_VideoOutput]:
+    """The first output, and those that can be encoded at the same time within the memory limit."""
+    if outputs[0].is_alone:
+        return outputs[:1]
+    able = [output for output in outputs if not output.is_alone]
+    wanted = [encoded_as(video, output.options) for output in able]
     numbers, waiting = memory.next_batch(video, wanted, able[0].run.limits)
     for each in waiting:
         able[each.number].run.log(
@@ -188,26 +188,28 @@ def _that_fit(films: list[_Film], video: VideoStream) -> list[_Film]:
     return [able[number] for number in numbers]
 
 
-def _share(batch: list[_Film], video: VideoStream) -> memory.Sharing:
-    wanted = [encoded_as(video, film.options) for film in batch]
+def _share(batch: list[_VideoOutput], video: VideoStream) -> memory.Sharing:
+    wanted = [encoded_as(video, output.options) for output in batch]
     return memory.share(video, wanted, batch[0].run.limits)
 
 
 def _plan_together(
-    batch: list[_Film], info: MediaInfo, video: VideoStream
+    batch: list[_VideoOutput], info: MediaInfo, video: VideoStream
 ) -> tuple[ConversionPlan, ...]:
     encoders = _share(batch, video).encoders
     plans = []
-    for film, encoder in zip(batch, encoders, strict=True):
-        run, background = film.run, film.run.task.background
-        plans.append(plan_video(info, film.options, run.limits, background, film.evidence, encoder))
+    for output, encoder in zip(batch, encoders, strict=True):
+        run, background = output.run, output.run.task.background
+        plans.append(
+            plan_video(info, output.options, run.limits, background, output.evidence, encoder)
+        )
     batch[0].run.log(f"{len(batch)} videos from one decoder")
     return combine(plans)
 
 
-def _run(batch: list[_Film], plans: list[ConversionPlan], source: Source) -> Batch:
-    """Run ffmpeg. Returns the films that it has made, which need not be all of them."""
-    runs = [film.run for film in batch]
+def _run(batch: list[_VideoOutput], plans: list[ConversionPlan], source: Source) -> Batch:
+    """Run ffmpeg. Returns the outputs that it has made, which need not be all of them."""
+    runs = [output.run for output in batch]
     try:
         result, decoded = run_plans(runs, plans)
     except (ConversionError, OSError) as raised:
@@ -218,29 +220,29 @@ def _run(batch: list[_Film], plans: list[ConversionPlan], source: Source) -> Bat
             return [(batch[0].number, partial(_fail, error))]
         return _separate(batch, f"{error.reason}: {error.message}")
     made = Batch()
-    for film, plan in zip(batch, plans, strict=True):
-        attempt = Attempt(plan, result, decoded)
+    for output, plan in zip(batch, plans, strict=True):
+        tool_run = ToolRun(plan, result, decoded)
         try:
-            failed = copies.faults(film.run, plan, result, decoded, source.listing)
+            failed = copies.faults(output.run, plan, result, decoded, source.listing)
         except (ConversionError, OSError) as raised:
             error = _as_conversion_error(raised)
             if error.reason in _CONCERNS_ALL:
                 raise error from raised
-            made.append((film.number, partial(_fail, error)))
+            made.append((output.number, partial(_fail, error)))
             continue
         for kind, why in failed.items():
-            film.run.log(f"the {kind} cannot be copied: {why}; encoding it")
-        known, film.evidence = film.evidence, learn(film.evidence, failed, decoded)
-        if film.evidence == known:
-            made.append((film.number, partial(film.finish, source, attempt)))
+            output.run.log(f"the {kind} cannot be copied: {why}; encoding it")
+        known, output.evidence = output.evidence, learn(output.evidence, failed, decoded)
+        if output.evidence == known:
+            made.append((output.number, partial(output.finish, source, tool_run)))
     return made
 
 
-def _separate(batch: list[_Film], why: str) -> Batch:
-    """Make the films one after the other: one of them may be the cause."""
+def _separate(batch: list[_VideoOutput], why: str) -> Batch:
+    """Make the outputs one after the other: one of them may be the cause."""
     batch[0].run.log(f"the videos cannot be made together ({why}); one comes after the other")
-    for film in batch:
-        film.is_alone = True
+    for output in batch:
+        output.is_alone = True
     return []
 
 

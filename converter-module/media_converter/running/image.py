@@ -83,7 +83,7 @@ def prepare(run: Run, options: ImageOptions) -> tuple[int, image_input.ImageFact
         options,
         run.task.output_format,
         run.task.background,
-        run.limits._replace(seconds=min(run.task.timeout_seconds, run.task.stall_seconds)),
+        run.limits._replace(stall_seconds=min(run.task.timeout_seconds, run.task.stall_seconds)),
         has_profile=facts.needs_profile,
     )
     return source, facts, plan

@@ -9,10 +9,10 @@ from typing import Final
 
 from media_converter.planning.gain import Gain
 from media_converter.planning.loudness import (
-    MAX_DIFFERENCE,
     MAX_TRIES,
     MAX_TRUE_PEAK,
     NO_GAIN,
+    WARN_DIFFERENCE,
     better_gain,
     first_gain,
     measure_step,
@@ -32,7 +32,7 @@ UNKNOWN: Final = "The loudness is unchanged: it cannot be measured."
 class Leveller:
     """Finds the gain of an output, in several tries. ``gain`` is None if there is nothing to do.
 
-    ``check_seconds`` is how long it takes to measure the output, about.
+    ``check_seconds`` is about how long it takes to measure the output.
 
     ``target`` is in LUFS, None if the loudness stays. ``measure_sound`` measures the sound as the
     output will have it, without a gain.
@@ -86,7 +86,7 @@ class Leveller:
             self._run.log(f"the loudness of the output is {_in_words(made)}; {better.in_words}")
             self.gain = better
             return False
-        wrong = abs(made.integrated - self._target) > MAX_DIFFERENCE
+        wrong = abs(made.integrated - self._target) > WARN_DIFFERENCE
         if wrong or made.true_peak > MAX_TRUE_PEAK:
             self.warnings = (
                 f"The loudness is {_in_words(made)}: {self._target:g} LUFS cannot be reached "

@@ -11,7 +11,7 @@ from media_converter.errors import ConversionError
 from media_converter.files import jpeg, placeholder, png, structure
 from media_converter.files.digest import sha256
 from media_converter.files.write import write_all
-from media_converter.planning.audio_filters import choose_audio, sound_decoder_options
+from media_converter.planning.audio_filters import audio_decoder_options, choose_audio
 from media_converter.planning.image import plan_image
 from media_converter.planning.media_info import (
     Document,
@@ -70,7 +70,7 @@ def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
             warnings.append("The document has no loudness: the input has no sound.")
         else:
             found = loudness.measure(
-                run, info, audio.stream_index, options=sound_decoder_options(audio)
+                run, info, audio.stream_index, options=audio_decoder_options(audio)
             )
             if found is None:
                 warnings.append("The document has no loudness: it cannot be measured.")

@@ -80,7 +80,7 @@ def prepare(run: Run, options: PreviewOptions, *, looks: bool) -> Preview:
     info, output_format = survey.probe(run), run.task.output_format
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
-    duration = survey.film_length(run, info, video)
+    duration = survey.video_duration(run, info, video)
     size = size_of(video, options, output_format)
     most = most_parts(video, size, output_format, options.segments, run.limits)
     chosen = places(duration, options, most)

@@ -20,8 +20,8 @@ from media_converter.files import scratch
 from media_converter.running import confinement
 from media_converter.running.confinement import Access, Confinement
 from media_converter.step import (
-    COVER,
     COVER_FD,
+    COVER_PATH,
     INPUT,
     INPUT_FD,
     LAST_FD,
@@ -41,7 +41,7 @@ _READ_SIZE: Final = 65_536
 
 
 class Files(NamedTuple):
-    """The descriptors that a tool inherits. It opens them as INPUT, OUTPUT and COVER.
+    """The descriptors that a tool inherits. It opens them as INPUT, OUTPUT and COVER_PATH.
 
     ``cover`` is also the ICC profile for libvips, which opens it as PROFILE. A tool with several
     outputs opens them by step.output_path.
@@ -235,7 +235,7 @@ class Runner:
             for fd, path, rights in (
                 (files.source, INPUT, confinement.READ),
                 *((fd, output_path(number), confinement.READ_WRITE) for number, fd in outputs),
-                (files.cover, COVER, confinement.READ),
+                (files.cover, COVER_PATH, confinement.READ),
             )
             if fd is not None and not confinement.is_in_memory(fd)
         ]
@@ -274,7 +274,7 @@ class _Child:
         argv: tuple[str, ...],
         watch: _Watch,
     ) -> None:
-        self._on_line = watch.on_line if step.stdout is Stdout.PROGRESS else None
+        self._on_line = watch.on_line if step.stdout is Stdout.LINES else None
         self._on_error_line = watch.on_error_line
         self._error_line = b""
         self._stdout = bytearray()

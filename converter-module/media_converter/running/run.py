@@ -1,4 +1,4 @@
-"""Defines a run of the converter: what all conversions share, and how tools are run."""
+"""Defines a run, the work on one output: what all runs share, and how they run tools."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Known:
 
 
 class Run(NamedTuple):
-    """One conversion: the task and the objects that all conversions use.
+    """The work on one output: its task and the objects that all conversions use.
 
     ``make_temporary`` creates the temporary file at its first call and returns the same file later.
     ``find_holes`` finds what the structure of the input does not explain, up to a place or, with
@@ -93,8 +93,8 @@ class Run(NamedTuple):
     ) -> ProcessResult:
         """Run a tool. It inherits only the input, unless ``files`` names others.
 
-        The result has the errors and warnings only; ``on_error_line`` gets all lines of standard
-        error. Raises ConversionError with the reason OutOfMemory if the kernel killed the tool for
+        ``stderr`` of the result has only the errors of ffmpeg, and all lines of other tools.
+        ``on_error_line`` gets all lines of standard error. Raises ConversionError with the reason OutOfMemory if the kernel killed the tool for
         its memory.
         """
         files = files or Files(self.source.fd)
@@ -113,7 +113,7 @@ class Run(NamedTuple):
             activity=(lambda: (meter.state, _modified(files.outputs))) if meter else None,
             on_tick=on_tick,
         )
-        result = result._replace(stderr=decoded.without_details(result.stderr))
+        result = result._replace(stderr=decoded.errors_only(result.stderr))
         for line in fold(result.stderr.splitlines(), _MAX_TOOL_LINES):
             self.log(f"{step.name}: {line}")
         if result.exit_code == -9 or oom_kills() > kills:

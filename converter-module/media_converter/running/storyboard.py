@@ -30,7 +30,7 @@ from media_converter.planning.storyboard import (
 from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
 from media_converter.probing import holes
 from media_converter.probing.chain import Hole
-from media_converter.probing.codecs import ONLY_KEY_PICTURES
+from media_converter.probing.codecs import INTRA_ONLY_CODECS
 from media_converter.probing.decoded import Decoded, LogReader
 from media_converter.running import damage, image, survey, verify
 from media_converter.running.process import Files, ProcessResult
@@ -49,15 +49,15 @@ def write_storyboard(run: Run, options: StoryboardOptions) -> Converted:
     """Write the sprite. The WebVTT file is part of the result."""
     scan, board = prepare(run, options)
     run.log(board.summary)
-    film = _Film(run, scan, board)
+    maker = _SpriteMaker(run, scan, board)
     try:
-        film.read()
-        warnings = board.warnings + film.judge()
+        maker.read()
+        warnings = board.warnings + maker.judge()
         for warning in warnings:
             run.log(warning)
-        return Converted(film.encode(), warnings, _vtt(run, board))
+        return Converted(maker.encode(), warnings, _vtt(run, board))
     finally:
-        film.close()
+        maker.close()
 
 
 def prepare(run: Run, options: StoryboardOptions) -> tuple[Scan, Storyboard]:
@@ -65,7 +65,7 @@ def prepare(run: Run, options: StoryboardOptions) -> tuple[Scan, Storyboard]:
     info = survey.probe(run)
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
-    duration = survey.film_length(run, info, video)
+    duration = survey.video_duration(run, info, video)
     board = plan_storyboard(duration, video, options, run.task.output_format)
     check_memory(video, board, run.limits)
     return Scan(info, video, run.task.background, run.limits), board
@@ -81,7 +81,7 @@ def _vtt(run: Run, board: Storyboard) -> bytes:
     return text
 
 
-class _Film:
+class _SpriteMaker:
     """The pictures of a film that were found so far. They are in memory, as the pixels of a TIFF.
 
     libvips reads the TIFF, so that no format that loses detail is between decoder and encoder.
@@ -110,7 +110,7 @@ class _Film:
 
     def read(self) -> None:
         """Find all pictures. Raises ConversionError if there is none."""
-        if self._scan.video.codec not in ONLY_KEY_PICTURES:
+        if self._scan.video.codec not in INTRA_ONLY_CODECS:
             self._read_through("nokey")
             if len(self._missing()) > _MANY * self._board.pictures:
                 self._read_through("noref")
@@ -232,8 +232,8 @@ class _Film:
         if lost:
             # A part without a picture of its own is no fault, unless the file lacks something.
             found = run.find_holes(None)
-            index = survey.list_part(run, info, self._scan.video.stream_index, None)
-            if found and (loss := damage.hole_loss(found, index, 0, size)):
+            listing = survey.list_part(run, info, self._scan.video.stream_index, None)
+            if found and (loss := damage.hole_loss(found, listing, 0, size)):
                 self._losses = (*self._losses, loss)
         warnings = damage.judge(self._losses, limits)
         end = self._board.times[1 + max(self._own, default=-1)] / 1000

@@ -1,4 +1,4 @@
-"""Looks at a media file before it is converted, and finds the picture that is on the screen."""
+"""Looks at a media file before it is converted, and finds the frame that is on the screen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from media_converter.planning.plan import Position
 from media_converter.probing import encryption, ffprobe, packets
 from media_converter.probing.codecs import WITHOUT_TIMESTAMPS
 from media_converter.probing.media import MediaInfo, Unread, VideoStream
-from media_converter.probing.packets import PacketReader, Picture
+from media_converter.probing.packets import PacketReader, Frame
 from media_converter.running import verify
 from media_converter.running.failures import is_too_large
 from media_converter.running.process import Files
@@ -21,16 +21,16 @@ from media_converter.running.run import Run, refuse_playlists_and_documents
 # Containers without a header that lists their streams, by ffprobe's names. ffprobe finds a stream
 # only when it reads a packet of it.
 _WITHOUT_HEADER: Final = ("mpegts", "mpeg")
-# Codecs of single pictures, in which covers are stored.
+# Codecs of still images, in which covers are stored.
 _STILL_CODECS: Final = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000")
 # ffmpeg gives packets of these containers wrong times after a seek.
 _SEEKS_WRONGLY: Final = ("ogg",)
-# Seconds before the wanted time at which the search for its key picture starts.
+# Seconds before the wanted time at which the search for its keyframe starts.
 _STEPS_BACK: Final = (0.0, 12.0, 60.0)
 _LOOK_AHEAD_SECONDS: Final = (1.0, 40.0)
-# If the newest listed picture is older than this at the wanted time, newer ones may be stored later
+# If the newest listed frame is older than this at the wanted time, newer ones may be stored later
 # in the file. Then more of the file is listed.
-_LONG_PICTURE_SECONDS: Final = 0.9
+_LONG_FRAME_SECONDS: Final = 0.9
 # A transport stream has no index, so a seek may land up to this many seconds too late.
 _SEEK_MARGIN_SECONDS: Final = 1.0
 
@@ -154,13 +154,13 @@ def _list_part(
     start, end = info.start + part[0], info.start + part[1]
     if info.container in WITHOUT_TIMESTAMPS:
         return list_packets(run, info, stream_index).between(start, end)
-    # A picture may be stored behind others that are shown later.
+    # A frame may be stored behind others that are shown later.
     until = None if end == float("inf") else end + _LOOK_AHEAD_SECONDS[0]
     begin = start if part[0] and info.container not in _SEEKS_WRONGLY else None
     return list_packets(run, info, stream_index, begin, until).between(start, end)
 
 
-def film_length(run: Run, info: MediaInfo, video: VideoStream) -> float:
+def video_duration(run: Run, info: MediaInfo, video: VideoStream) -> float:
     """The duration of the input in seconds, as found in its packets if its header has none.
 
     A live recording has none, and that of a raw stream is estimated from its bit rate.
@@ -168,15 +168,15 @@ def film_length(run: Run, info: MediaInfo, video: VideoStream) -> float:
     if info.duration and info.container not in WITHOUT_TIMESTAMPS:
         return info.duration
     reader = list_part(run, info, video.stream_index, None)
-    if pictures := reader.pictures():
-        last = max(picture.time + picture.duration for picture in pictures)
+    if frames := reader.frames():
+        last = max(frame.time + frame.duration for frame in frames)
         return max(last - info.start, _EPSILON)
     rate = video.avg_frame_rate or video.r_frame_rate or _DEFAULT_RATE
     return max(reader.packets * rate[1] / rate[0], _EPSILON)
 
 
 def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) -> Position:
-    """The picture that is on the screen at ``time``, in seconds from the start of the file.
+    """The frame that is on the screen at ``time``, in seconds from the start of the file.
 
     If packets have no times, as in raw H.264, the position only says that ffmpeg must read the file
     from its start.
@@ -187,81 +187,81 @@ def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) ->
     for back in () if info.container in _SEEKS_WRONGLY else _STEPS_BACK:
         if back and wanted - back < info.start:
             break
-        found = _on_screen(_pictures_around(run, info, video, wanted - back, wanted), wanted)
+        found = _on_screen(_frames_around(run, info, video, wanted - back, wanted), wanted)
         if found:
             found = _until_next(run, info, video, found, wanted)
             margin = _SEEK_MARGIN_SECONDS if info.container in _WITHOUT_HEADER else 0.0
             seek = max(0.0, found.key.time - info.start - margin)
             return _position(info, time, found, seek or None)
     reader = list_packets(run, info, video.stream_index)
-    found = _on_screen(reader.pictures(), wanted, first_is_key=True)
+    found = _on_screen(reader.frames(), wanted, first_is_key=True)
     return _position(info, time, found, None) if found else Position(time)
 
 
 def _until_next(
     run: Run, info: MediaInfo, video: VideoStream, found: OnScreen, wanted: float
 ) -> OnScreen:
-    """Make sure that a picture whose end has passed is followed by no other.
+    """Extend a frame whose stated end has passed to the next frame, if there is one.
 
     The next one may come after a long gap, as where the signal of a recording was lost. Lists the
     rest of the file only in such a gap, or if ``wanted`` is after the end.
     """
-    picture = found.picture
-    if picture.time + picture.duration > wanted:
+    frame = found.frame
+    if frame.time + frame.duration > wanted:
         return found
-    rest = list_packets(run, info, video.stream_index, wanted).pictures()
+    rest = list_packets(run, info, video.stream_index, wanted).frames()
     later = next((other.time for other in rest if other.time > wanted), None)
     if later is None:
         return found
-    return found._replace(picture=picture._replace(duration=later - picture.time))
+    return found._replace(frame=frame._replace(duration=later - frame.time))
 
 
 def _position(info: MediaInfo, time: float, found: OnScreen, seek: float | None) -> Position:
-    picture = found.picture
-    return Position(time, picture.time - info.start, picture.duration, seek, info.start)
+    frame = found.frame
+    return Position(time, frame.time - info.start, frame.duration, seek, info.start)
 
 
-def _pictures_around(
+def _frames_around(
     run: Run, info: MediaInfo, video: VideoStream, start: float, wanted: float
-) -> list[Picture]:
-    pictures: list[Picture] = []
+) -> list[Frame]:
+    frames: list[Frame] = []
     for ahead in _LOOK_AHEAD_SECONDS:
         reader = list_packets(run, info, video.stream_index, start, wanted + ahead)
         if info.container in _WITHOUT_HEADER:
-            # A seek may land in the middle of a picture, which then seems to be a key picture.
+            # A seek may land in the middle of a frame, which then seems to be a keyframe.
             reader.drop_first()
-        pictures = reader.pictures()
-        before = [picture.time for picture in pictures if picture.time <= wanted]
-        if not before or wanted - before[-1] < _LONG_PICTURE_SECONDS:
+        frames = reader.frames()
+        before = [frame.time for frame in frames if frame.time <= wanted]
+        if not before or wanted - before[-1] < _LONG_FRAME_SECONDS:
             break
-    return pictures
+    return frames
 
 
 class OnScreen(NamedTuple):
-    """The picture on the screen, and the key picture that must be decoded before it."""
+    """The frame on the screen, and the keyframe that must be decoded before it."""
 
-    picture: Picture
-    key: Picture
+    frame: Frame
+    key: Frame
 
 
 def _on_screen(
-    pictures: list[Picture], wanted: float, *, first_is_key: bool = False
+    frames: list[Frame], wanted: float, *, first_is_key: bool = False
 ) -> OnScreen | None:
-    shown = [picture for picture in pictures if picture.time <= wanted + _EPSILON]
+    shown = [frame for frame in frames if frame.time <= wanted + _EPSILON]
     if first_is_key:
-        # Before the first picture, a player shows the first picture.
-        shown = shown or pictures[:1]
+        # Before the first frame, a player shows the first frame.
+        shown = shown or frames[:1]
         keys = shown[:1]
     else:
-        keys = [picture for picture in shown if picture.is_key]
+        keys = [frame for frame in shown if frame.is_key]
     if not keys:
         return None
-    picture = shown[-1]
-    if len(pictures) > len(shown):
-        # A packet may state no duration. The picture is shown until the next one.
-        until_next = pictures[len(shown)].time - picture.time
-        picture = picture._replace(duration=max(picture.duration, until_next))
-    return OnScreen(picture, keys[-1])
+    frame = shown[-1]
+    if len(frames) > len(shown):
+        # A packet may state no duration. The frame is shown until the next one.
+        until_next = frames[len(shown)].time - frame.time
+        frame = frame._replace(duration=max(frame.duration, until_next))
+    return OnScreen(frame, keys[-1])
 
 
 _EPSILON: Final = 1e-4

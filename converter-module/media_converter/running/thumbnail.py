@@ -15,7 +15,7 @@ from media_converter.planning.thumbnail import (
     plan_thumbnail,
 )
 from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
-from media_converter.probing.decoded import Shape, shape_of_pictures
+from media_converter.probing.decoded import Shape, shape_of_frames
 from media_converter.probing.media import VideoStream
 from media_converter.running import survey
 from media_converter.running.process import Files
@@ -37,7 +37,7 @@ def request_for(run: Run, options: ThumbnailOptions) -> ThumbnailRequest:
     refuse_if_needs_dolby_vision(video)
     if options.share is not None:
         # A live recording has the length of its packets.
-        length = survey.film_length(run, info, video)
+        length = survey.video_duration(run, info, video)
         options = options._replace(time=options.share * length)
     return ThumbnailRequest(
         info, video, options, run.limits, run.task.output_format, run.task.background
@@ -103,7 +103,7 @@ def _extract(
     """
 
     def add_line(line: str) -> None:
-        shape = shape_of_pictures(line)
+        shape = shape_of_frames(line)
         if shape and shapes is not None:
             shapes.append(shape)
 

@@ -14,14 +14,14 @@ from media_converter.files.apetag import ape_tags
 from media_converter.files.digest import sha256
 from media_converter.planning.audio import (
     AudioOutput,
-    choose_sound,
+    audio_output_filters,
     cover_step,
     input_options,
     plan_audio,
-    sound_filters,
+    require_audio,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
-from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
+from media_converter.planning.plan import COPY_ALL, ConversionPlan, Evidence, MayCopy
 from media_converter.planning.video_codecs import CONTAINERS
 from media_converter.probing import ffprobe, holes, isobmff
 from media_converter.probing.chain import Hole
@@ -53,7 +53,7 @@ class Source(NamedTuple):
     part: Part | None = None
 
 
-class Attempt(NamedTuple):
+class ToolRun(NamedTuple):
     """One run of ffmpeg: its plan, what it printed and what it read."""
 
     plan: ConversionPlan
@@ -79,15 +79,15 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
             copying=copying,
             output=AudioOutput(run.task.output_format, leveller.gain),
         )
-        attempt = Attempt(plan, *run_plans([run], [plan], cover, leveller.check_seconds))
-        failed = copies.faults(run, attempt.plan, attempt.result, attempt.decoded, None)
+        tool_run = ToolRun(plan, *run_plans([run], [plan], cover, leveller.check_seconds))
+        failed = copies.faults(run, tool_run.plan, tool_run.result, tool_run.decoded, None)
         if failed:
             run.log(f"the audio cannot be copied: {failed['audio']}; encoding it")
             copying = copying._replace(audio=False)
         elif leveller.is_right():
             break
-    source = source_of_audio(run, info, attempt.plan.audio_index, part)
-    made = finish(run, source, attempt)
+    source = source_of_audio(run, info, tool_run.plan.audio_index, part)
+    made = finish(run, source, tool_run)
     for warning in leveller.warnings:
         run.log(warning)
     return made._replace(warnings=made.warnings + leveller.warnings)
@@ -108,25 +108,25 @@ def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
 
 
 def _measure_sound(run: Run, info: MediaInfo, options: AudioOptions) -> Loudness | None:
-    audio = choose_sound(info)
-    filters = sound_filters(audio, options, AudioOutput(run.task.output_format))
+    audio = require_audio(info)
+    filters = audio_output_filters(audio, options, AudioOutput(run.task.output_format))
     return measure(run, info, audio.stream_index, filters, input_options(audio, options))
 
 
-def _copyable_sound(run: Run, options: AudioOptions) -> Copying:
+def _copyable_sound(run: Run, options: AudioOptions) -> MayCopy:
     is_whole = part_of(options) is None and not _inner(run, run.find_holes(None))
-    return Copying(audio=is_whole)
+    return MayCopy(audio=is_whole)
 
 
 def source_of_audio(
     run: Run, info: MediaInfo, stream_index: int | None, part: Part | None
 ) -> Source:
     """As ``survey_input``, but lists all packets of a file only if something of it is lost."""
+    listing: PacketReader | None = None
     if part is not None and part[1] != float("inf") and stream_index is not None:
-        index = survey.list_part(run, info, stream_index, part)
-        return Source(info, index, run.find_holes(_last_place(index, part)), part)
+        listing = survey.list_part(run, info, stream_index, part)
+        return Source(info, listing, run.find_holes(_last_place(listing, part)), part)
     lost = run.find_holes(None)
-    listing = None
     if lost and stream_index is not None:
         listing = survey.list_part(run, info, stream_index, part)
     return Source(info, listing, lost, part)
@@ -143,15 +143,15 @@ def part_of(options: VideoOptions | AudioOptions) -> Part | None:
 def survey_input(run: Run, info: MediaInfo, stream_index: int, options: VideoOptions) -> Source:
     """What the packets of a stream and the structure of the input tell about a part."""
     part = part_of(options)
-    index = survey.list_part(run, info, stream_index, part)
-    return Source(info, index, run.find_holes(_last_place(index, part)), part)
+    listing = survey.list_part(run, info, stream_index, part)
+    return Source(info, listing, run.find_holes(_last_place(listing, part)), part)
 
 
-def _last_place(index: PacketReader, part: Part | None) -> int | None:
+def _last_place(listing: PacketReader, part: Part | None) -> int | None:
     """Where the last packet of a part is. None if it may be at the end of the file."""
     if part is None or part[1] == float("inf"):
         return None
-    last = max(index.places, default=-1)
+    last = max(listing.offsets, default=-1)
     return last if last >= 0 else None
 
 
@@ -161,7 +161,7 @@ def _inner(run: Run, lost: tuple[Hole, ...]) -> bool:
 
 
 def learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evidence:
-    """What an attempt adds to the evidence. The next attempt can do better if this is anything."""
+    """What a run of ffmpeg adds to the evidence. Another try is worth it only if this is new."""
     return evidence._replace(
         may_copy=evidence.may_copy._replace(**dict.fromkeys(failed, False)),
         size_varies=evidence.size_varies or "video" in decoded.reconfigured,
@@ -169,18 +169,18 @@ def learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evide
     )
 
 
-def copyable(run: Run, source: Source) -> Copying:
+def copyable(run: Run, source: Source) -> MayCopy:
     """What the structure of the input allows to copy."""
     if _inner(run, source.holes):
-        return Copying(video=False, audio=False)
+        return MayCopy(video=False, audio=False)
     kinds = {b"vide": "video", b"soun": "audio"}
     refused: dict[str, bool] = {}
     for track in isobmff.tracks(run.read, run.source.size_bytes):
         kind = kinds.get(track.handler)
         if kind and (len(track.entries) != 1 or not track.plain_edits):
             refused[kind] = False
-    index = source.listing
-    if index is not None and (index.discarded or index.corrupt):
+    listing = source.listing
+    if listing is not None and (listing.discarded or listing.corrupt):
         refused["video"] = False
     return COPY_ALL._replace(**refused)
 
@@ -206,7 +206,7 @@ def run_plans(
 ) -> tuple[ProcessResult, Decoded]:
     """Run ffmpeg for plans that share a step. Each run has the temporary file of one of them.
 
-    The runs take ``after`` seconds when it has ended, about.
+    After ffmpeg exits, the runs take about ``after`` more seconds.
 
     Raises ConversionError if it fails, unless it only failed to copy.
     """
@@ -240,12 +240,12 @@ def _share_read(run: Run) -> float:
     return min(1.0, (read_until(pid, run.source.fd) or 0) / run.source.size_bytes)
 
 
-def finish(run: Run, source: Source, attempt: Attempt) -> Converted:
+def finish(run: Run, source: Source, tool_run: ToolRun) -> Converted:
     """Judge what was lost, verify the output and describe it."""
-    plan, info = attempt.plan, source.info
+    plan, info = tool_run.plan, source.info
     output = run.make_temporary()
     size_bytes = os.fstat(output.fd).st_size
-    lost = losses(run, source, attempt)
+    lost = losses(run, source, tool_run)
     found = None
     if size_bytes:
         found = ffprobe.parse(run.run_tool(ffprobe.step(), Files(output.fd)).stdout)
@@ -256,7 +256,7 @@ def finish(run: Run, source: Source, attempt: Attempt) -> Converted:
     size = run.source.size_bytes
     missing = run.missing_bytes() or holes.missing_bytes(source.holes, size)
     found, short = verify.check_media(
-        found, plan.expected, missing, attempt.result.stderr, run.task.damage
+        found, plan.expected, missing, tool_run.result.stderr, run.task.damage
     )
     if plan.expected.container in ("mp4", "m4a"):
         verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
@@ -283,20 +283,20 @@ def _nothing(plan: ConversionPlan, size_bytes: int) -> ConversionError:
     )
 
 
-def losses(run: Run, source: Source, attempt: Attempt) -> tuple[damage.Loss, ...]:
-    """What an attempt could not decode of the input, or what the input lacks."""
-    plan, streams, index = attempt.plan, attempt.decoded.streams, source.listing
+def losses(run: Run, source: Source, tool_run: ToolRun) -> tuple[damage.Loss, ...]:
+    """What a run of ffmpeg could not decode of the input, and what the input lacks."""
+    plan, streams, listing = tool_run.plan, tool_run.decoded.streams, source.listing
     found = []
     if lost := _hole_loss(run, source, plan):
         found.append(lost)
     if plan.video_index is not None and not plan.copies_video:
-        leading = index.leading if index and source.part is None else 0
+        leading = listing.leading if listing and source.part is None else 0
         video = damage.loss(
-            "pictures", streams.get(plan.video_index), attempt.decoded.corrupt, leading
+            "pictures", streams.get(plan.video_index), tool_run.decoded.corrupt, leading
         )
         found.append(video._replace(seconds=_missing_seconds(run, source)))
     if plan.audio_index is not None and not plan.copies_audio:
-        counts, wrong = streams.get(plan.audio_index), attempt.decoded.checksums
+        counts, wrong = streams.get(plan.audio_index), tool_run.decoded.wrong_checksums
         found.append(damage.loss("packets of sound", counts, wrong, 0))
         found.append(_missing_samples(source, plan, counts))
     return tuple(found)
@@ -315,14 +315,14 @@ def _missing_samples(
 
 def _hole_loss(run: Run, source: Source, plan: ConversionPlan) -> damage.Loss | None:
     """What the file itself lacks of the requested part."""
-    index = source.listing
-    if not source.holes or index is None:
+    listing = source.listing
+    if not source.holes or listing is None:
         return None
     first, last = 0, run.source.size_bytes
     if source.part is not None and source.part[1] != float("inf"):
-        last = max(index.places, default=last)
+        last = max(listing.offsets, default=last)
     if source.part is not None and source.part[0]:
-        first = min((place for place in index.places if place >= 0), default=first)
+        first = min((place for place in listing.offsets if place >= 0), default=first)
     listed = plan.audio_index if plan.video_index is None else plan.video_index
 
     def others() -> Iterator[PacketReader]:
@@ -331,7 +331,7 @@ def _hole_loss(run: Run, source: Source, plan: ConversionPlan) -> damage.Loss | 
             if number != listed:
                 yield survey.list_part(run, source.info, number, source.part)
 
-    return damage.hole_loss(source.holes, index, first, last, others)
+    return damage.hole_loss(source.holes, listing, first, last, others)
 
 
 def _missing_seconds(run: Run, source: Source) -> float:

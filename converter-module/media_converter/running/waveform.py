@@ -15,7 +15,7 @@ from media_converter.errors import ConversionError
 from media_converter.files import png, still
 from media_converter.files.digest import sha256
 from media_converter.files.write import write_all
-from media_converter.planning.audio import choose_sound
+from media_converter.planning.audio import require_audio
 from media_converter.planning.plan import Expected, level_step
 from media_converter.planning.waveform import Columns, as_byte, block_samples, plan_waveform, rows
 from media_converter.probing import decoded, holes
@@ -25,7 +25,7 @@ from media_converter.running import damage, survey, transcode, verify
 from media_converter.running.process import Files
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
-from media_converter.running.transcode import Attempt
+from media_converter.running.transcode import ToolRun
 from media_converter.typed_options import WaveformOptions
 
 _LOW: Final = "lavfi.astats.Overall.Min_level="
@@ -162,7 +162,7 @@ class PeaksDocument:
 def write_waveform(run: Run, options: WaveformOptions) -> Converted:
     """Measure the sound and write its waveform."""
     info = survey.probe(run)
-    audio = choose_sound(info)
+    audio = require_audio(info)
     output_format, fd = run.task.output_format, run.make_temporary().fd
     plan = plan_waveform(info, audio, options, output_format, run.limits)
     run.log(plan.summary)
@@ -182,8 +182,8 @@ def write_waveform(run: Run, options: WaveformOptions) -> Converted:
     result = run.run_tool(plan.step, files, peaks, on_error_line=log.add_line)
     if result.exit_code != 0:
         raise run.explain_failure(plan.step, result)
-    attempt = Attempt(plan, result, log.result())
-    warnings = _judge(run, info, attempt, peaks.seconds)
+    tool_run = ToolRun(plan, result, log.result())
+    warnings = _judge(run, info, tool_run, peaks.seconds)
     _check_levels(run, audio, levels, peaks.seconds)
     for warning in warnings:
         run.log(warning)
@@ -195,10 +195,10 @@ def write_waveform(run: Run, options: WaveformOptions) -> Converted:
     return Converted(_describe(run, fd, plan.expected), warnings)
 
 
-def _judge(run: Run, info: MediaInfo, attempt: Attempt, seconds: float) -> tuple[str, ...]:
+def _judge(run: Run, info: MediaInfo, tool_run: ToolRun, seconds: float) -> tuple[str, ...]:
     """The warnings about a damaged input. Raises ConversionError if too much is lost."""
-    source = transcode.source_of_audio(run, info, attempt.plan.audio_index, None)
-    warnings = damage.judge(transcode.losses(run, source, attempt), run.task.damage)
+    source = transcode.source_of_audio(run, info, tool_run.plan.audio_index, None)
+    warnings = damage.judge(transcode.losses(run, source, tool_run), run.task.damage)
     if not seconds:
         raise ConversionError(
             ExitReason.INPUT_DAMAGED, "no audio sample can be decoded; upload the file again"
@@ -206,8 +206,8 @@ def _judge(run: Run, info: MediaInfo, attempt: Attempt, seconds: float) -> tuple
     size = run.source.size_bytes
     missing = run.missing_bytes() or holes.missing_bytes(source.holes, size)
     read = info._replace(duration=seconds, video=())
-    expected = Expected(attempt.plan.expected.container, duration=attempt.plan.expected.duration)
-    _, short = verify.check_media(read, expected, missing, attempt.result.stderr, run.task.damage)
+    expected = Expected(tool_run.plan.expected.container, duration=tool_run.plan.expected.duration)
+    _, short = verify.check_media(read, expected, missing, tool_run.result.stderr, run.task.damage)
     return warnings + short
 
 

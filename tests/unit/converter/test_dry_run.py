@@ -13,7 +13,7 @@ from media_converter.contract import ConversionType, Output
 from media_converter.files import paths
 from media_converter.limits import Limits
 from media_converter.planning import memory
-from media_converter.planning.plan import Copying
+from media_converter.planning.plan import MayCopy
 from media_converter.planning.video import plan_video
 from media_converter.running import films, survey
 from media_converter.running.run import Batch, Converted, Known, Run, hole_finder
@@ -24,8 +24,8 @@ from tests.unit.converter.builders import INFO, LISTED, VIDEO, FakeSignals, runn
 
 MIB = 1 << 20
 RESOLUTIONS = (720, 480, 240)
-WANTED = [memory.Wanted(size) for size in ((1280, 720), (854, 480), (426, 240))]
-ENCODED = LISTED._replace(may_copy=Copying(video=False))
+WANTED = [memory.EncodedVideo(size) for size in ((1280, 720), (854, 480), (426, 240))]
+ENCODED = LISTED._replace(may_copy=MayCopy(video=False))
 
 
 @pytest.fixture

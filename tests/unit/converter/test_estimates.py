@@ -8,12 +8,12 @@ from media_converter.contract import ConversionType
 from media_converter.options import FORMATS
 from media_converter.planning import estimates
 from media_converter.planning.estimates import Estimate
-from media_converter.planning.memory import Wanted
+from media_converter.planning.memory import EncodedVideo
 from media_converter.planning.video_codecs import CODECS
 from media_converter.probing.rates import Rates
 from tests.unit.converter.builders import VIDEO
 
-WANTED = Wanted((1280, 720))
+WANTED = EncodedVideo((1280, 720))
 
 
 def test_more_work_takes_longer_and_more_quality_is_larger() -> None:
@@ -46,7 +46,10 @@ def test_pictures_that_are_dropped_are_only_decoded() -> None:
 
 def test_the_decoder_counts_once_for_outputs_that_share_it() -> None:
     alone = estimates.of_video(VIDEO, WANTED, "medium", (2500, 2500), 0.0).seconds or 0
-    shared = estimates.of_video(VIDEO, WANTED, "medium", (2500, 2500), 0.0, sharing=3).seconds or 0
+    shared = (
+        estimates.of_video(VIDEO, WANTED, "medium", (2500, 2500), 0.0, sharing_outputs=3).seconds
+        or 0
+    )
     assert shared < alone
     decoding = 1280 * 720 * 2500 * 3.6e-9
     assert alone - shared == pytest.approx(decoding * 2 / 3, rel=0.01)
@@ -77,12 +80,12 @@ def test_every_format_of_an_image_has_an_estimate(output_format: str) -> None:
 
 def test_the_packets_tell_how_many_pictures_there_are() -> None:
     fast = Rates(tuple(number / 100 for number in range(1000)), 0.0, 100.0)
-    assert estimates.pictures(10.0, 25, 60, None) == (250, 250)
-    assert estimates.pictures(10.0, 25, 60, fast) == (1000, fast.kept(60))
+    assert estimates.frame_counts(10.0, 25, 60, None) == (250, 250)
+    assert estimates.frame_counts(10.0, 25, 60, fast) == (1000, fast.kept(60))
     assert fast.kept(60) == pytest.approx(600, abs=2)
-    assert estimates.pictures(10.0, 25, 200, fast) == (1000, 1000)
-    assert estimates.pictures(None, 25, 60, fast) == (1000, fast.kept(60))
+    assert estimates.frame_counts(10.0, 25, 200, fast) == (1000, 1000)
+    assert estimates.frame_counts(None, 25, 60, fast) == (1000, fast.kept(60))
     slow = Rates((0.0, 5.0), 0.0, 1.0)
-    assert estimates.pictures(10.0, 25, 60, slow) == (2, 250), "pictures that stand are repeated"
-    assert estimates.pictures(10.0, 25, 60, Rates((), 0.0, 0.0)) == (250, 250)
-    assert estimates.pictures(None, 25, 60, None) is None
+    assert estimates.frame_counts(10.0, 25, 60, slow) == (2, 250), "pictures that stand are repeated"
+    assert estimates.frame_counts(10.0, 25, 60, Rates((), 0.0, 0.0)) == (250, 250)
+    assert estimates.frame_counts(None, 25, 60, None) is None

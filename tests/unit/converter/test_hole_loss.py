@@ -24,13 +24,13 @@ def test_a_joint_of_two_transport_streams_is_no_hole() -> None:
     (joint,) = find(b"".join([*first, table, begin, *rest]))
     assert joint.size == 0
     for pause, is_lost in ((0.0, False), (8.0, True), (3600.0, False)):
-        listed = index(*((i * 100, i * 0.1 + (pause if i > 50 else 0)) for i in range(100)))
+        listed = listing(*((i * 100, i * 0.1 + (pause if i > 50 else 0)) for i in range(100)))
         assert (hole_loss((Hole(5050, 5050),), listed, 0, 10_000) is not None) == is_lost
     assert len(find(b"".join([*first, table, *rest[5:]]))) == 1
 
 
 def test_a_joint_warns_and_never_refuses() -> None:
-    listed = index(*((i * 100, i * 0.1 + (8 if i > 50 else 0)) for i in range(100)))
+    listed = listing(*((i * 100, i * 0.1 + (8 if i > 50 else 0)) for i in range(100)))
     joint = hole_loss((Hole(5050, 5050),), listed, 0, 10_000)
     assert joint is not None
     (warning,) = judge((joint,), DamageLimits(max_seconds=5))
@@ -42,7 +42,7 @@ def test_a_joint_warns_and_never_refuses() -> None:
     assert (found.lost, found.seconds) == (188, 0)
     assert judge((found,), DamageLimits(max_seconds=5))
     # The pause at the joint is not what is usual in this file.
-    both = index(
+    both = listing(
         *((i * 100, i * 0.1 + (6 if i > 20 else 0) + (8 if i > 50 else 0)) for i in range(100))
     )
     found = hole_loss((Hole(2050, 2050, 188), Hole(5050, 5050)), both, 0, 10_000)
@@ -50,7 +50,7 @@ def test_a_joint_warns_and_never_refuses() -> None:
     assert found.seconds == pytest.approx(6.1)
 
 
-def index(*rows: tuple[int, float]) -> PacketReader:
+def listing(*rows: tuple[int, float]) -> PacketReader:
     reader = PacketReader()
     for place, time in rows:
         reader.add_line(f"0,{time:f},{time:f},0.04,9,{place},K__")
@@ -58,20 +58,20 @@ def index(*rows: tuple[int, float]) -> PacketReader:
 
 
 def test_a_hole_lasts_as_long_as_the_packets_around_it_are_apart() -> None:
-    listed = index(*((i * 100, i * 0.1) for i in range(1000) if not 300 <= i < 360))
+    listed = listing(*((i * 100, i * 0.1) for i in range(1000) if not 300 <= i < 360))
     found = hole_loss((Hole(30_000, 36_000),), listed, 0, 100_000)
     assert found is not None
     assert (found.lost, found.total, found.is_cut) == (6000, 100_000, False)
     assert found.seconds == pytest.approx(6.1)
     # Elsewhere, slides stand as long as that.
-    slides = index(*((i * 100, i * 7.0) for i in range(1000)))
+    slides = listing(*((i * 100, i * 7.0) for i in range(1000)))
     found = hole_loss((Hole(30_010, 30_020),), slides, 0, 100_000)
     assert found is not None
     assert found.seconds == 0
 
 
 def test_what_a_demuxer_leaves_unread_is_lost() -> None:
-    listed = index(*((i * 100, i * 0.1) for i in range(300)))
+    listed = listing(*((i * 100, i * 0.1) for i in range(300)))
     found = hole_loss((Hole(30_000, 30_500),), listed, 0, 100_000)
     assert found is not None
     assert found.lost == 70_000
@@ -81,15 +81,15 @@ def test_what_a_demuxer_leaves_unread_is_lost() -> None:
 
 
 def test_what_another_stream_has_behind_a_hole_was_read() -> None:
-    listed = index(*((i * 100, i * 0.1) for i in range(300)))
-    longer = index(*((i * 1000, i * 1.0) for i in range(90)))
+    listed = listing(*((i * 100, i * 0.1) for i in range(300)))
+    longer = listing(*((i * 1000, i * 1.0) for i in range(90)))
     gap = (Hole(50_000, 50_500),)
     found = hole_loss(gap, listed, 0, 100_000, lambda: (longer,))
     assert found is not None
     assert found.lost == 500
     # Behind a later hole, no stream has packets.
     both = (*gap, Hole(95_000, 95_100))
-    found = hole_loss(both, listed, 0, 100_000, lambda: (longer, index()))
+    found = hole_loss(both, listed, 0, 100_000, lambda: (longer, listing()))
     assert found is not None
     assert found.lost == 500 + 5000
     # A stream that goes on behind the holes needs no look at the others.
@@ -97,25 +97,25 @@ def test_what_another_stream_has_behind_a_hole_was_read() -> None:
 
 
 def test_a_joint_behind_the_last_packet_is_no_loss() -> None:
-    listed = index(*((i * 100, i * 0.1) for i in range(300)))
+    listed = listing(*((i * 100, i * 0.1) for i in range(300)))
     assert hole_loss((Hole(50_000, 50_000),), listed, 0, 100_000) is None
 
 
 def test_packets_without_places_say_nothing_about_what_was_read() -> None:
-    listed = index(*((-1, i * 0.1 + (8 if i > 296 else 0)) for i in range(300)))
+    listed = listing(*((-1, i * 0.1 + (8 if i > 296 else 0)) for i in range(300)))
     found = hole_loss((Hole(50_000, 50_500),), listed, 0, 100_000)
     assert found is not None
     assert (found.lost, found.seconds) == (500, 0)
 
 
 def test_only_holes_of_the_part_count() -> None:
-    listed = index(*((i * 100, i * 0.1) for i in range(1000)))
+    listed = listing(*((i * 100, i * 0.1) for i in range(1000)))
     assert hole_loss((Hole(30_000, 36_000),), listed, 40_000, 100_000) is None
     assert hole_loss((Hole(100_000, 136_000),), listed, 0, 90_000) is None
 
 
 def test_a_cut_file_is_truncated_by_the_same_limits() -> None:
-    listed = index(*((i * 100, i * 0.1) for i in range(1000)))
+    listed = listing(*((i * 100, i * 0.1) for i in range(1000)))
     small = hole_loss((Hole(100_000, 105_000),), listed, 0, 100_000)
     assert small is not None
     (warning,) = judge((small,), DamageLimits())

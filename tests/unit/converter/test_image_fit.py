@@ -98,7 +98,7 @@ def test_the_effort_of_an_avif_fits_the_time() -> None:
     assert avif_effort(200_000_000, 300.0) == 1
     large = ImageInfo("png", 6000, 5000)
     for seconds, effort in ((300.0, 2), (60.0, 1)):
-        limits = Limits(threads=1, memory=None, seconds=seconds)
+        limits = Limits(threads=1, memory=None, stall_seconds=seconds)
         argv = plan_image(large, ImageOptions(6000, 5000), "avif", WHITE, limits).step.argv
         assert f"effort={effort}," in argv[3]
 

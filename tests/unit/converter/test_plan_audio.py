@@ -19,7 +19,7 @@ from media_converter.planning.audio import AudioOutput, cover_step, plan_audio
 from media_converter.planning.audio_filters import (
     FOLLOW_SAMPLES,
     audio_filter,
-    mp3_sample_rate,
+    common_sample_rate,
     output_channels,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
@@ -43,7 +43,7 @@ SONG = INFO._replace(container="flac", video=())
     ],
 )  # fmt: skip
 def test_every_sample_rate_becomes_one_that_players_support(rate: int, wanted: int) -> None:
-    assert mp3_sample_rate(rate) == wanted
+    assert common_sample_rate(rate) == wanted
 
 
 def test_a_preview_reads_only_its_part() -> None:
@@ -121,9 +121,9 @@ def test_any_audio_becomes_stereo_or_mono_at_a_rate_of_mp3(audio: AudioStream, r
         assert audio.channels <= 2
         return
     chain = value_of(made.step.argv, "-af")
-    assert f"aresample={mp3_sample_rate(audio.sample_rate)}:" in chain
+    assert f"aresample={common_sample_rate(audio.sample_rate)}:" in chain
     assert chain.startswith(FOLLOW_SAMPLES), "the samples of audio alone are its clock"
-    assert mp3_sample_rate(audio.sample_rate) in (32000, 44100, 48000)
+    assert common_sample_rate(audio.sample_rate) in (32000, 44100, 48000)
     assert output_channels(audio) in (1, 2)
     assert (output_channels(audio) == 1) == ("channel_layouts=mono" in chain)
 
@@ -309,7 +309,7 @@ def test_the_summary_of_a_measurement_is_read() -> None:
     assert decoded.loudness("[info] size=N/A time=00:00:04.00") is None
     mixed = SUMMARY.replace("dBFS\n", "dBFSEncoder thread received EOF\n")
     assert decoded.loudness(mixed.format(i="-21.8", peak="-1.1")) == loud
-    assert decoded.without_details(SUMMARY.format(i="-21.8", peak="-1.1")).strip() == ""
+    assert decoded.errors_only(SUMMARY.format(i="-21.8", peak="-1.1")).strip() == ""
     needed = [line for line in SUMMARY.splitlines() if decoded.is_of_loudness(line)]
     assert decoded.loudness("\n".join(needed).format(i="-21.8", peak="-1.1")) == loud
 

@@ -7,7 +7,7 @@ import pytest
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.limits import Limits
 from media_converter.planning import memory
-from media_converter.planning.plan import Copying, Evidence
+from media_converter.planning.plan import Evidence, MayCopy
 from media_converter.planning.together import combine
 from media_converter.planning.video import plan_video
 from media_converter.planning.video_codecs import CODECS
@@ -16,7 +16,7 @@ from media_converter.step import COVER_FD, INPUT_FD, LAST_FD, OUTPUT_FD, output_
 from media_converter.typed_options import AudioOptions, VideoOptions
 from tests.unit.converter.builders import AUDIO, GIB, INFO, LIMITS, VIDEO, WHITE
 
-SIZES = [memory.Wanted(size) for size in ((1280, 720), (854, 480), (426, 240))]
+SIZES = [memory.EncodedVideo(size) for size in ((1280, 720), (854, 480), (426, 240))]
 RESOLUTIONS = (720, 480, 240)
 
 
@@ -28,7 +28,7 @@ def together(limits: Limits = LIMITS, duration: float | None = None) -> tuple[st
             VideoOptions(resolution=resolution, quality="low", duration=duration),
             limits,
             WHITE,
-            Evidence(Copying(video=False)),
+            Evidence(MayCopy(video=False)),
             encoder=encoder,
         )
         for resolution, encoder in zip(RESOLUTIONS, encoders, strict=True)
@@ -56,7 +56,7 @@ def test_one_command_reads_once_and_writes_each_output() -> None:
 
 def test_copied_sound_is_decoded_whichever_output_copies_it() -> None:
     wanted = [VideoOptions(resolution=240, container="webm"), VideoOptions(resolution=240)]
-    evidence = Evidence(Copying(video=False))
+    evidence = Evidence(MayCopy(video=False))
     encoders = memory.share(VIDEO, SIZES[:2], LIMITS).encoders
     plans = [
         plan_video(INFO, options, LIMITS, WHITE, evidence, encoder=encoder)
@@ -72,10 +72,13 @@ def test_each_codec_has_its_own_memory() -> None:
     """Of an encoder, not of the decoder that all share."""
     size = SIZES[0].size
     needed = {
-        codec: memory.share(VIDEO, [memory.Wanted(size, codec)], LIMITS).needed for codec in CODECS
+        codec: memory.share(VIDEO, [memory.EncodedVideo(size, codec)], LIMITS).needed
+        for codec in CODECS
     }
     assert needed["h264"] < needed["vp9"] < needed["hevc"]
-    both = memory.share(VIDEO, [memory.Wanted(size), memory.Wanted(size, "hevc")], LIMITS).needed
+    both = memory.share(
+        VIDEO, [memory.EncodedVideo(size), memory.EncodedVideo(size, "hevc")], LIMITS
+    ).needed
     assert needed["hevc"] < both < needed["h264"] + needed["hevc"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.probing import nal, packets
-from media_converter.probing.decoded import LogReader, StreamCounts, without_details
+from media_converter.probing.decoded import LogReader, StreamCounts, errors_only
 from media_converter.probing.encryption import by_structure
 from media_converter.probing.isobmff import Edit, Samples, Track
 from media_converter.probing.packets import Gap, PacketReader
@@ -99,9 +99,9 @@ def test_the_counts_of_ffmpeg_are_read() -> None:
     decoded = reader.result()
     assert decoded.streams == {0: StreamCounts(6000, 3953, 2047), 1: StreamCounts(300)}
     assert decoded.corrupt == 5
-    assert decoded.checksums == 0
+    assert decoded.wrong_checksums == 0
     assert decoded.reconfigured == {"audio"}
-    assert without_details(log) == "[h264 @ 0x1] [error] no frame!"
+    assert errors_only(log) == "[h264 @ 0x1] [error] no frame!"
 
 
 def test_the_samples_and_checksums_of_flac_are_read() -> None:
@@ -112,7 +112,7 @@ def test_the_samples_and_checksums_of_flac_are_read() -> None:
         "166 frames decoded; 1 decode errors (761856 samples); "
     )
     decoded = reader.result()
-    assert decoded.checksums == 1
+    assert decoded.wrong_checksums == 1
     assert decoded.streams == {0: StreamCounts(163, 166, 1, 761856)}
     assert missing_samples(960000, 48000, decoded.streams[0]).lost == 198144
     assert missing_samples(960000, 48000, decoded.streams[0]).seconds == pytest.approx(4.1, abs=0.1)
@@ -189,10 +189,10 @@ def test_packets_are_listed_in_the_order_of_the_screen() -> None:
         "",
     ):
         reader.add_line(line)
-    assert [picture.time for picture in reader.pictures()] == [0.0, 0.04, 0.08, 0.12]
+    assert [frame.time for frame in reader.frames()] == [0.0, 0.04, 0.08, 0.12]
     assert (reader.packets, reader.discarded, reader.corrupt, reader.untimed) == (5, 1, 1, 1)
     assert reader.leading == 0
-    assert list(reader.places) == [100, 200, 300, -1]
+    assert list(reader.offsets) == [100, 200, 300, -1]
     assert list(reader.between(0.04, 0.12).times) == [0.04, 0.08]
     assert list(reader.sizes) == [9, 5, 6, 27], "bytes without a time count for the packet before"
     assert list(reader.between(0.04, 0.12).sizes) == [6, 27]

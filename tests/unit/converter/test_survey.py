@@ -57,5 +57,5 @@ def test_a_recording_without_a_length_has_that_of_its_packets(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], lines: tuple[str, ...], seconds: float
 ) -> None:
     source = Input(monkeypatch, *lines)
-    found = survey.film_length(source.run, INFO._replace(**changes), VIDEO)
+    found = survey.video_duration(source.run, INFO._replace(**changes), VIDEO)
     assert found == pytest.approx(seconds)
