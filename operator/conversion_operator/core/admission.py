@@ -344,8 +344,8 @@ class AdmissionPass:
     def _take_sweeps(self) -> list[str]:
         """The sweeps to start: they get only slots that no conversion waits for.
 
-        They start in the order in which their conversions ended, and not in a namespace whose pods
-        or Jobs are refused.
+        They start in the order in which their conversions ended, and not in a namespace in which
+        pods are refused or Jobs rejected.
         """
         if self._capacity.free <= 0 or not self._policy.enabled:
             return []

@@ -86,6 +86,8 @@ def test_the_packets_tell_how_many_pictures_there_are() -> None:
     assert estimates.frame_counts(10.0, 25, 200, fast) == (1000, 1000)
     assert estimates.frame_counts(None, 25, 60, fast) == (1000, fast.kept(60))
     slow = Rates((0.0, 5.0), 0.0, 1.0)
-    assert estimates.frame_counts(10.0, 25, 60, slow) == (2, 250), "pictures that stand are repeated"
+    assert estimates.frame_counts(10.0, 25, 60, slow) == (2, 250), (
+        "pictures that stand are repeated"
+    )
     assert estimates.frame_counts(10.0, 25, 60, Rates((), 0.0, 0.0)) == (250, 250)
     assert estimates.frame_counts(None, 25, 60, None) is None

@@ -389,7 +389,7 @@ def test_an_old_sweep_keeps_no_namespace_busy() -> None:
         assert found == sweeps
 
 
-def test_one_that_was_to_fail_starts_if_the_other_was_refused_for_it() -> None:
+def test_one_that_is_about_to_fail_starts_if_the_other_failed_for_a_cycle_with_it() -> None:
     """The conversion that shows this may be seen later than the one that waits."""
     reader, between = waiting(2).values()
     reader = replace(reader, input_path="/r", output_paths=("/p",))
@@ -404,13 +404,13 @@ def test_one_that_was_to_fail_starts_if_the_other_was_refused_for_it() -> None:
     status = ConversionJobStatus(
         phase=Phase.FAILED, reason=Reason.INPUT_CYCLE, message="", conditions=[finished]
     )
-    refused = replace(
-        conversion("refused", created=at(-1)), input_path="/q", output_paths=("/r",), status=status
+    failed = replace(
+        conversion("failed", created=at(-1)), input_path="/q", output_paths=("/r",), status=status
     )
     conversions = {"u0": reader}
 
     def writers(_: str, path: str) -> list[Conversion]:
-        return [refused] if path == "/r" else []
+        return [failed] if path == "/r" else []
 
     queue = new_queue(conversions, {}, POLICY, find_writers=writers)
     assert run_pass(queue) == ()

@@ -242,15 +242,15 @@ class World:
             self.reserved,
         )
         blocks = {uid: self.queue.block(c.key) for uid, c in self.conversions.items()}
-        refused = {u for u, b in blocks.items() if b and b.reason == Reason.INPUT_CYCLE}
+        failing = {u for u, b in blocks.items() if b and b.reason == Reason.INPUT_CYCLE}
         cycle = in_a_cycle([s for s in standings if s.stage is not None])
-        # The refusal does not show while something in the object itself makes it wait.
+        # The block of a cycle does not show during a hold or a back-off.
         hidden = {s.uid for s in standings if s.held or (s.retry_at and s.retry_at > self.now)}
-        assert refused <= cycle - hidden
-        assert refused or not cycle or cycle & hidden
+        assert failing <= cycle - hidden
+        assert failing or not cycle or cycle & hidden
         assert selection.start == expected.order
-        assert {u: b and b.reason for u, b in blocks.items() if b and u not in refused} == {
-            u: b.reason for u, b in expected.blocks.items() if u not in refused
+        assert {u: b and b.reason for u, b in blocks.items() if b and u not in failing} == {
+            u: b.reason for u, b in expected.blocks.items() if u not in failing
         }
         positions = {u: self.queue.position(c.key) for u, c in self.conversions.items()}
         backing_off = {s.uid for s in standings if s.retry_at and s.retry_at > self.now}
