@@ -106,7 +106,7 @@ class Conversion:
     ``spec`` has the fields of the spec that can be read. It is None if a required one cannot, or if
     the conversion has ended and no decision needs the spec: see :mod:`core.ended`. ``unsupported``
     names what this release does not know in the spec. ``spec_error`` says why it is not valid.
-    ``status`` is None while the stored phase is Pending, also after the operator has written
+    ``status`` is None while the stored phase is Pending, even after the operator has written
     Restored. ``status_error`` says why the status cannot be read: the conversion may have started
     or ended. ``cancel``, ``suspend`` and ``queue`` are those fields of the spec, even if the rest
     of it cannot be read. ``version`` is the resourceVersion. ``arrival`` is the resourceVersion
