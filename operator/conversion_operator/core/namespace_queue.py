@@ -239,10 +239,10 @@ class NamespaceQueue:
         return True
 
     def settle_readers(self, outputs: Iterable[str]) -> bool:
-        """Settle the conversions that wait for a conversion with these outputs, which has ended.
+        """Settle the readers of these outputs, because a conversion that writes them has ended.
 
-        True if there are any. It may have ended before the queue has seen it, so that it was never
-        a writer here.
+        True if there are any. That conversion may have ended before the queue has seen it, so that
+        it was never a writer here.
         """
         readers = [uid for output in outputs for uid in self._paths.fresh_readers(output)]
         for uid in readers:
