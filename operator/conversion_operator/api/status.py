@@ -299,9 +299,9 @@ class ConversionJobStatus(StatusModel):
 
     phase: Phase
     """Phase of the conversion, for people: Pending, Queued, Starting, Running, Succeeded, Failed or
-    Cancelled. Pending: no operator has seen the conversion yet. Running may follow up to 10 s after
-    the start, so a short conversion may go from Queued to its end. Programs wait for the condition
-    Finished.
+    Cancelled. Pending: no operator has seen the conversion yet, or it was restored from a backup
+    without its status. Running may follow up to 10 s after the start, so a short conversion may go
+    from Queued to its end. Programs wait for the condition Finished.
     """
     observed_generation: Count | None = None
     """The metadata.generation that this status describes."""

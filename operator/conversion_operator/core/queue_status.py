@@ -75,12 +75,13 @@ def count(queue: Queue, known: Collection[str]) -> dict[str, dict[str, Namespace
     return found
 
 
-def queues_with_room(queue: Queue, policy: Policy, held: int) -> frozenset[str]:
-    """The queues of which a conversion waits that the free slots and all limits let start now.
+def queues_with_room(queue: Queue, policy: Policy, slots_in_use: int) -> frozenset[str]:
+    """The queues with a waiting conversion that could start now, if it were its turn.
 
-    ``held`` are all slots in use. Visits the namespaces and their classes, every two seconds.
+    A slot is free for it, and all limits allow it. ``slots_in_use`` counts those of all namespaces.
+    Visits the namespaces and their classes, every two seconds.
     """
-    capacity = Capacity(policy, held, queue.slots_by_class())
+    capacity = Capacity(policy, slots_in_use, queue.slots_by_class())
     return frozenset(
         work.queue
         for namespace, each in queue.namespaces.items()
