@@ -14,13 +14,14 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Metric,
-    start_http_server,
+    make_wsgi_app,
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from conversion_operator.api.version import version
+from conversion_operator.cluster import page_server
 from converter_gateway.limits import HEALTH_PATHS, kind_of
 from converter_gateway.stores import StoreWatch
 
@@ -135,5 +136,4 @@ class Measure:
 
 def serve(port: int, registry: CollectorRegistry) -> WSGIServer:
     """Serve the metrics on all addresses until ``shutdown()`` of the returned server is called."""
-    server, _ = start_http_server(port, registry=registry)
-    return server
+    return page_server.serve(port, make_wsgi_app(registry), "metrics")

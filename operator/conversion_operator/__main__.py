@@ -13,7 +13,7 @@ exit_on_sigterm()
 from conversion_operator.api import names
 from conversion_operator.api.version import version
 from conversion_operator.app import Operator
-from conversion_operator.cluster import logs
+from conversion_operator.cluster import logs, page_server
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.settings import LiveSettings, read_folder
 from conversion_operator.cluster.transport import load_configuration
@@ -31,7 +31,8 @@ async def run(settings: LiveSettings[Settings]) -> None:
     # Outside a pod there is no POD_NAME. The host name is unique enough.
     identity = settings.current.pod_name or socket.gethostname()
     operator = Operator(cluster, settings, identity)
-    server = probes.serve(settings.current.probe_port, operator.registry, operator.health)
+    pages = probes.create_application(operator.registry, operator.health)
+    server = page_server.serve(settings.current.probe_port, pages, "probes")
     try:
         await operator.run(asyncio.Event())
     finally:

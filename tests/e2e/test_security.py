@@ -381,6 +381,8 @@ def test_only_the_operator_creates_jobs_and_pods_with_our_labels(
         for kind, target, policy in zip(("job", "pod"), (job, pod), POLICIES, strict=True):
             said = attempt("label", kind, target["metadata"]["name"], change)
             assert f"ValidatingAdmissionPolicy '{policy}'" in said
+    said = attempt("set", "image", f"pod/{pod['metadata']['name']}", "converter=evil")
+    assert f"ValidatingAdmissionPolicy '{POLICIES[1]}'" in said
     # What has nothing to do with us is not affected.
     assert attempt(*create, body=forged_job("other", {}, {})) == ""
     assert attempt("annotate", "job", job["metadata"]["name"], "a=b") == ""

@@ -149,7 +149,7 @@ class QueuedStatuses:
         while waiting := [keys for keys in waiting if len(keys) > rank]:
             rank += 1
             for keys in waiting:
-                yield keys[rank - 1][3], rank
+                yield keys[rank - 1].uid, rank
 
     def _is_outdated(self, conversion: Conversion, position: int) -> bool:
         status = conversion.status

@@ -23,7 +23,7 @@ from conversion_operator.core.namespace_queue import NamespaceQueue, Verdict
 from conversion_operator.core.plan import Block
 from conversion_operator.core.queue import Queue
 from conversion_operator.core.refusals import REFUSED, Refusal
-from conversion_operator.core.standing import QueueKey
+from conversion_operator.core.standing import NO_KEY, QueueKey
 from conversion_operator.core.start_limits import StartLimits
 from conversion_operator.core.suspended import hold_back
 from conversion_operator.core.sweep import SWEEP_WITHIN
@@ -97,11 +97,11 @@ class AdmissionPass:
         self._queue, self._now, self._obstacles = queue, now, obstacles
         self._policy: Policy = queue.policy
         self._queues = {name: q for name, q in queue.namespaces.items() if name in known}
-        suspended = queue.suspended()
-        self._held_back = hold_back(suspended, self._policy)
+        suspended_jobs = queue.suspended_jobs()
+        self._held_back = hold_back(suspended_jobs, self._policy)
         self._limits = StartLimits(
             obstacles.failing,
-            suspended,
+            suspended_jobs,
             queue.reserved.values(),
             self._policy,
             (name for name, slots in queue.slots_by_namespace().items() if slots),
@@ -243,7 +243,7 @@ class AdmissionPass:
         Visits the heads of all namespaces that have any, and then one namespace for each start.
         """
         turns = [
-            (sharing.turn(name, self._arrival(name, line)), name)
+            (sharing.turn(name, self._creation_key(name, line)), name)
             for name in tier.lines
             if self._capacity.free > 0 and (line := tier.best(name, self._allows))
         ]
@@ -253,24 +253,24 @@ class AdmissionPass:
             line = tier.best(name, self._allows)
             if line is None or line.head is None:
                 continue
-            uid = line.head[3]
+            uid = line.head.uid
             self._start(name, line)
             sharing.admit(name)
             yield uid
             if following := tier.best(name, self._allows):
-                arrival = self._arrival(name, following)
-                heapq.heappush(turns, (sharing.turn(name, arrival), name))
+                key = self._creation_key(name, following)
+                heapq.heappush(turns, (sharing.turn(name, key), name))
 
     def _start(self, name: str, line: Line) -> None:
         self._capacity.take(name, line.work)
         self._limits.take(name)
         line.take()
 
-    def _arrival(self, name: str, line: Line) -> QueueKey:
-        """When the head of a line arrived. Priorities do not count between namespaces."""
-        uid = line.head[3] if line.head else ""
+    def _creation_key(self, name: str, line: Line) -> QueueKey:
+        """That of the head of a line. Priorities do not count between namespaces."""
+        uid = line.head.uid if line.head else ""
         standing = self._queues[name].standing(uid)
-        return standing.arrival if standing else (EPOCH, 0, "", "")
+        return standing.creation_key if standing else NO_KEY
 
     def _find_yielding(self, tiers: Iterable[Candidates]) -> Iterator[str]:
         """The pods without a node whose slots others could use, the last ones of the queue first.
@@ -290,7 +290,7 @@ class AdmissionPass:
         for candidates, name in lines:
             while (chosen := self._make_room(candidates, name, without_node)) is not None:
                 without_node.remove(chosen)
-                yield chosen[0][3]
+                yield chosen[0].uid
 
     def _make_room(
         self, tier: Candidates, name: str, without_node: Iterable[tuple[QueueKey, str]]
@@ -306,7 +306,7 @@ class AdmissionPass:
         return None
 
     def _slot_work(self, each: tuple[QueueKey, str]) -> WorkClass:
-        standing = self._queues[each[1]].standing(each[0][3])
+        standing = self._queues[each[1]].standing(each[0].uid)
         return standing.slot_work if standing else UNKNOWN
 
     def _longest_without_node(self) -> QueueKey | None:
@@ -321,7 +321,7 @@ class AdmissionPass:
         if not ends:
             return None
         _, key = min(ends)
-        name = self._queue.namespace_of(key[3])
+        name = self._queue.namespace_of(key.uid)
         return key if name not in self._refusals or self._verdicts[name].trying == key else None
 
     def _first_given_up(self, name: str, queue: NamespaceQueue) -> tuple[datetime, QueueKey] | None:

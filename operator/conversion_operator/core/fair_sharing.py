@@ -74,14 +74,14 @@ class FairSharing:
         self._ranks = times.ranks()
         self._next_rank = len(self._ranks)
 
-    def turn(self, namespace: str, head: QueueKey) -> Turn:
-        """The sort key of a namespace. ``head`` is the arrival of its next conversion.
+    def turn(self, namespace: str, creation_key: QueueKey) -> Turn:
+        """The sort key of a namespace. ``creation_key`` is that of its next conversion.
 
         It changes only with an admission of this namespace.
         """
         load = self._held[namespace] / self._weights.get(namespace, 1)
         rank = self._ranks.get(namespace, -1)
-        return load, self.times.get(namespace), rank, head
+        return load, self.times.get(namespace), rank, creation_key
 
     def admit(self, namespace: str) -> None:
         """Take that a conversion of this namespace starts."""

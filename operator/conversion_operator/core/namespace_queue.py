@@ -121,7 +121,7 @@ class NamespaceQueue:
         self._unfinished = 0
         self._missing_pods: set[str] = set()
         self._pods = PodTimes()
-        self.slots = self.suspended = 0
+        self.slots = self.suspended_jobs = 0
         self.slots_by_class: Counter[WorkClass] = Counter()
         # None until a pass has judged the namespace, and while its lists are not known.
         self.verdict: Verdict | None = None
@@ -186,9 +186,9 @@ class NamespaceQueue:
         if verdict is None:
             return
         if before is None or before.reasons() != verdict.reasons():
-            self.changed.update(key[3] for keys in self.waiting.values() for key in keys)
+            self.changed.update(key.uid for keys in self.waiting.values() for key in keys)
         elif before.trying != verdict.trying:
-            self.changed.update(key[3] for key in (before.trying, verdict.trying) if key)
+            self.changed.update(key.uid for key in (before.trying, verdict.trying) if key)
 
     def tell(self, uid: str) -> bool:
         """Tell about a conversion after the next pass. False if it does not wait."""
@@ -259,7 +259,7 @@ class NamespaceQueue:
         for uid in tuple(islice(self._failing, _FAILING_A_PASS)):
             self._settle(uid)
         while len(self._back_offs) and self._back_offs[0][0] <= now:
-            self._settle(self._back_offs[0][1][3])
+            self._settle(self._back_offs[0][1].uid)
 
     def next_retry_at(self) -> datetime | None:
         """When the first of the back-offs ends. None if there is none."""
@@ -270,7 +270,7 @@ class NamespaceQueue:
         if not len(self._refusals):
             return None
         time, key = self._refusals[len(self._refusals) - 1]
-        refused = self._standings[key[3]].refusal
+        refused = self._standings[key.uid].refusal
         times = PodTimes(self._pods.created, self._pods.ended, bool(self._missing_pods))
         return find_refusal(time, refused[1], times) if refused else None
 
@@ -279,16 +279,16 @@ class NamespaceQueue:
 
         Visits those of other classes that wait longer.
         """
-        found = (e for e in self._given_up_ends if self._standings[e[1][3]].work in classes)
+        found = (e for e in self._given_up_ends if self._standings[e[1].uid].work in classes)
         return next(found, None)
 
     def given_up_at(self, key: QueueKey) -> datetime:
         """When the last pod of a conversion that waits was given up."""
-        return self._standings[key[3]].given_up_at or EPOCH
+        return self._standings[key.uid].given_up_at or EPOCH
 
     def refused_at(self, key: QueueKey) -> datetime:
         """When the last pod of a conversion that waits was refused. EPOCH if it was not."""
-        refused = self._standings[key[3]].refusal
+        refused = self._standings[key.uid].refusal
         return refused[0] if refused else EPOCH
 
     def waits_for_slot(self) -> int:
@@ -319,7 +319,7 @@ class NamespaceQueue:
     def _enter(self, new: Standing) -> None:
         self._standings[new.uid] = new
         self.slots += new.slots
-        self.suspended += new.suspended
+        self.suspended_jobs += new.suspended_jobs
         if new.slots:
             self.slots_by_class[new.slot_work] += new.slots
         if new.waits:
@@ -341,7 +341,7 @@ class NamespaceQueue:
         self._displace(old)
         del self._standings[old.uid]
         self.slots -= old.slots
-        self.suspended -= old.suspended
+        self.suspended_jobs -= old.suspended_jobs
         if old.slots:
             self.slots_by_class[old.slot_work] -= old.slots
             if not self.slots_by_class[old.slot_work]:

@@ -83,7 +83,7 @@ class PathIndex:
             return None
         if uid in self._refused:
             return self._refused[uid][0]
-        if standing.stage is Stage.BEGUN:
+        if standing.stage is Stage.RETRYING:
             return self._conflict(standing) or self._waits_as_begun(standing)
         if standing.stage is Stage.FRESH:
             return (
@@ -200,7 +200,7 @@ class PathIndex:
         cycle = self._find_cycle(new) or self._find_cycle_of_conflicts(new)
         if not cycle:
             return set()
-        last = max(cycle, key=lambda standing: standing.arrival).uid
+        last = max(cycle, key=lambda standing: standing.creation_key).uid
         _, known = self._refused.get(last, (None, ()))  # it may be the last one of several
         members = tuple({*known, *(standing.uid for standing in cycle)})
         self._refused[last] = refused_cycle(cycle), members
@@ -320,7 +320,7 @@ def _writes_several(standing: Standing) -> bool:
 
 def _is_user(standing: Standing) -> bool:
     """True if others may not replace the input of a conversion. A dry run needs no such care."""
-    return standing.stage in (Stage.RUNNING, Stage.BEGUN) and bool(standing.writes)
+    return standing.stage in (Stage.RUNNING, Stage.RETRYING) and bool(standing.writes)
 
 
 def _unfinished(standing: Standing | None) -> Standing | None:
@@ -332,11 +332,11 @@ def _turn(standing: Standing) -> _Turn:
 
 
 def _name(turn: _Turn) -> str:
-    return turn[1][2]
+    return turn[1].name
 
 
 def _uid(turn: _Turn) -> str:
-    return turn[1][3]
+    return turn[1].uid
 
 
 def _drop(index: dict[str, SortedKeys[_Turn]], path: str, turn: _Turn) -> None:

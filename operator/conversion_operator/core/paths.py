@@ -26,7 +26,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import OutputStatus, Phase
 from conversion_operator.core.model import EPOCH, Conversion
 from conversion_operator.core.plan import Block, input_awaited
-from conversion_operator.core.standing import Standing, arrival_key
+from conversion_operator.core.standing import Standing, creation_key
 from media_converter.contract import ExitReason, OutputState
 from media_converter.options import output_files
 
@@ -90,9 +90,9 @@ def input_not_made(
 
     def counting(ends: Iterable[tuple[datetime, Conversion]]) -> Iterator[Conversion]:
         for end, writer in ends:
-            if end < reader.arrival[0]:
+            if end < reader.creation_key.time:
                 return
-            came_first = (end, writer.version) <= reader.arrival[:2]
+            came_first = (end, writer.version) <= reader.creation_key[:2]
             if not (came_first or _left_as_it_was(writer, reader)) and not _was_refused_for(
                 writer, reader, readers_of
             ):
@@ -164,7 +164,7 @@ def _left_as_it_was(ended: Conversion, reader: Standing) -> bool:
     if reason == ExitReason.OUTPUT_EXISTS:
         return True
     tried = status is not None and bool(status.attempts)
-    return not tried and arrival_key(ended) > reader.arrival
+    return not tried and creation_key(ended) > reader.creation_key
 
 
 def _was_refused_for(ended: Conversion, reader: Standing, readers_of: FindReaders) -> bool:

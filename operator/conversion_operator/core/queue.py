@@ -258,9 +258,10 @@ class Queue:
         taken = sum(queue.slots for queue in self.namespaces.values())
         return taken + sum(1 for uid in self.reserved if not self.slots_of(uid))
 
-    def suspended(self) -> dict[str, int]:
+    def suspended_jobs(self) -> dict[str, int]:
         """The number of suspended Jobs by namespace, where there are any."""
-        return {n: queue.suspended for n, queue in self.namespaces.items() if queue.suspended}
+        found = {name: queue.suspended_jobs for name, queue in self.namespaces.items()}
+        return {name: jobs for name, jobs in found.items() if jobs}
 
     def take_changed(self) -> list[str]:
         """The conversions that are new in the queue, or whose block has changed. Forgets them.

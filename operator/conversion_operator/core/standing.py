@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
@@ -25,28 +25,37 @@ from conversion_operator.core.model import EPOCH, Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import last_refusal
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, may_want_sweep
-from conversion_operator.core.unschedulable import lost_slot_as_unschedulable, tries_again
+from conversion_operator.core.unschedulable import gave_up_slot, tries_again
 from conversion_operator.core.work_class import UNKNOWN, WorkClass, is_light
 
 _PRIORITY_STEP: Final = timedelta(seconds=60)
 
-QueueKey = tuple[datetime, int, str, str]
-"""The sort key of the queue. Its last element is the uid."""
+
+class QueueKey(NamedTuple):
+    """A sort key of conversions. See ``queue_key`` and ``creation_key``."""
+
+    time: datetime
+    arrival: int
+    name: str
+    uid: str
+
+
+NO_KEY: Final = QueueKey(EPOCH, 0, "", "")
 
 
 class Stage(IntEnum):
-    """How far a conversion is that has not ended.
+    """How far an unfinished conversion has come.
 
     Of two conversions that use the same file, the one with the lower stage goes first.
     """
 
     RUNNING = 0
     """An attempt is in progress, or may be."""
-    BEGUN = 1
-    """It waits for another attempt."""
+    RETRYING = 1
+    """It waits for another attempt, because an earlier one may have used its files."""
     FRESH = 2
-    """It waits for its first attempt, or the last one found no input and so used no file. A dry run
-    uses no file either.
+    """It waits for its first attempt, or its last one found no input and so wrote nothing. A dry
+    run is fresh whenever it waits, because it writes nothing.
     """
     ENDING = 3
     """It ends at its next reconcile: it is cancelled, being deleted, or its spec is not allowed."""
@@ -56,16 +65,17 @@ class Stage(IntEnum):
 class Standing:
     """The facts about one conversion that decide what starts next.
 
-    ``stage`` is None if the conversion has ended or no longer exists. ``order`` is its place in
-    the queue, ``arrival`` its place in the order of creation. ``reads`` is
-    its input path, and ``writes`` are its output paths. ``held`` is why its next
-    attempt waits, as far as the object itself says so. ``retry_at`` is when its back-off ends.
-    ``refusal`` is when and why the pod of its last attempt was refused. ``given_up_at`` is when its
-    last attempt ended because no node had room for the pod. ``tries_again`` is True until such a
-    conversion runs. ``sweep_after`` is the time of its end if it wants a sweep.
+    ``stage`` is None if the conversion has ended or no longer exists. ``order`` is its
+    sort key in the queue, ``creation_key`` its sort key in the order of creation. ``reads`` is its
+    input path, and ``writes`` are its output paths. ``held`` is the hold on its next attempt (see
+    :mod:`conversion_operator.core.holds`), None if nothing holds it. ``retry_at`` is when its
+    back-off ends. ``refusal`` is when and why the pod of its last attempt was refused.
+    ``given_up_at`` is when its last attempt ended because no node had room for the pod.
+    ``tries_again`` is True while another attempt of such a conversion is in progress and its
+    container does not run yet. ``sweep_after`` is the time of its end if it wants a sweep.
 
     ``work`` is the class of its next attempt. ``slots`` are the slots that its Jobs and pods take,
-    ``slot_work`` their class, and ``suspended`` its suspended Jobs.
+    ``slot_work`` their class, and ``suspended_jobs`` the number of its suspended Jobs.
     ``missing_pod`` is True if a Job of it has no pod yet, and ``no_node`` if no node has room for
     its pod.
     """
@@ -73,8 +83,8 @@ class Standing:
     uid: str
     namespace: str
     stage: Stage | None = None
-    order: QueueKey = (EPOCH, 0, "", "")
-    arrival: QueueKey = (EPOCH, 0, "", "")
+    order: QueueKey = NO_KEY
+    creation_key: QueueKey = NO_KEY
     reads: str = ""
     writes: tuple[str, ...] = ()
     held: Block | None = None
@@ -86,35 +96,36 @@ class Standing:
     work: WorkClass = UNKNOWN
     slots: int = 0
     slot_work: WorkClass = UNKNOWN
-    suspended: int = 0
+    suspended_jobs: int = 0
     missing_pod: bool = False
     no_node: bool = False
 
     @property
     def name(self) -> str:
         """The name of the ConversionJob."""
-        return self.order[2]
+        return self.order.name
 
     @property
     def waits(self) -> bool:
         """True if it waits for an attempt. It then has a position in the queue."""
-        return self.stage in (Stage.BEGUN, Stage.FRESH)
+        return self.stage in (Stage.RETRYING, Stage.FRESH)
 
     @property
     def matters(self) -> bool:
         """False if nothing in the queue depends on it."""
-        return self.stage is not None or bool(self.slots or self.suspended or self.sweep_after)
+        return self.stage is not None or bool(self.slots or self.suspended_jobs or self.sweep_after)
 
 
 def queue_key(conversion: Conversion) -> QueueKey:
     """The sort key of the queue: the creation time, one minute earlier per step of priority.
 
     The key does not depend on the current time. So the order survives restarts, and no conversion
-    waits for ever. Creation times have whole seconds. Within one second, the arrival decides. So a
-    series that is applied at once is converted in the order in which it was created.
+    waits for ever. Creation times have whole seconds. Of conversions that were created in the same
+    second, the one with the lower arrival comes first. So a series that is applied at once is
+    converted in the order in which it was created.
     """
     priority = (conversion.spec.priority or 0) if conversion.spec else 0
-    return (
+    return QueueKey(
         conversion.created - priority * _PRIORITY_STEP,
         conversion.arrival,
         conversion.key.name,
@@ -122,13 +133,14 @@ def queue_key(conversion: Conversion) -> QueueKey:
     )
 
 
-def arrival_key(conversion: Conversion) -> QueueKey:
+def creation_key(conversion: Conversion) -> QueueKey:
     """The sort key of the order in which conversions were created.
 
-    Creation times have whole seconds, so the arrival decides within one second.
+    Creation times have whole seconds, so the arrival decides between conversions that were created
+    in the same second.
     """
     key = conversion.key
-    return conversion.created, conversion.arrival, key.name, key.uid
+    return QueueKey(conversion.created, conversion.arrival, key.name, key.uid)
 
 
 def find_standing(
@@ -136,8 +148,8 @@ def find_standing(
 ) -> Standing:
     """The standing of one conversion.
 
-    ``conversion`` is None if it no longer exists, and only its orphans are left. ``reserved`` is
-    True while its Job is being created: it then uses its files as if it ran.
+    ``conversion`` is None if it no longer exists, and only Jobs and pods of it are left.
+    ``reserved`` is True while its Job is being created: it then uses its files as if it ran.
     """
     if conversion is None:
         first = next(iter((*children.jobs, *children.pods)), None)
@@ -147,7 +159,7 @@ def find_standing(
             namespace,
             slots=slots(children),
             slot_work=UNKNOWN._replace(queue=queue_of(children)),
-            suspended=_suspended(children),
+            suspended_jobs=_suspended_jobs(children),
         )
     namespace = conversion.key.namespace
     work = WorkClass(conversion.queue, is_light(conversion))
@@ -164,18 +176,18 @@ def find_standing(
             work=work,
             slots=held_slots,
             slot_work=slot_work,
-            suspended=_suspended(children),
+            suspended_jobs=_suspended_jobs(children),
         )
     stage = _stage(conversion, children, reserved, policy)
-    waits = stage in (Stage.BEGUN, Stage.FRESH)
+    waits = stage in (Stage.RETRYING, Stage.FRESH)
     last = last_recorded_attempt(conversion.status)
-    given_up = waits and last is not None and lost_slot_as_unschedulable(conversion)
+    given_up = waits and last is not None and gave_up_slot(conversion)
     return Standing(
         uid,
         namespace,
         stage,
         queue_key(conversion),
-        arrival_key(conversion),
+        creation_key(conversion),
         conversion.input_path,
         conversion.output_paths,
         held=hold(conversion, policy) if waits else None,
@@ -186,7 +198,7 @@ def find_standing(
         work=work,
         slots=held_slots,
         slot_work=slot_work,
-        suspended=_suspended(children),
+        suspended_jobs=_suspended_jobs(children),
         missing_pod=not conversion.status_error and _misses_pod(children),
         no_node=any(pod.converting and pod.unschedulable for pod in children.pods),
     )
@@ -201,7 +213,7 @@ def _stage(conversion: Conversion, children: Children, reserved: bool, policy: P
         return Stage.ENDING
     tried = latest_attempt_number(conversion, children) > 0
     used_files = tried and not lacked_input(conversion.status) and not conversion.dry_run
-    return Stage.BEGUN if used_files else Stage.FRESH
+    return Stage.RETRYING if used_files else Stage.FRESH
 
 
 def _will_fail(conversion: Conversion, policy: Policy) -> bool:
@@ -223,10 +235,10 @@ def lost_with_node(conversion: Conversion) -> bool:
 
 
 def without_lost_pod(conversion: Conversion, children: Children) -> Children:
-    """The children without the pod that the last attempt has lost with its node, and its Job.
+    """The children, except the pod that the last attempt has lost with its node, and the pod's Job.
 
-    The attempt was to stop, so the conversion waits. Only a pod and a Job that are being deleted
-    are left out: the Job starts no other pod.
+    The operator was stopping the attempt, so the conversion waits. Only a pod and a Job that are
+    being deleted are left out: the Job starts no other pod.
     """
     uid = lost_pod_uid(conversion.status)
     lost = {pod.job_name for pod in children.pods if pod.uid == uid and pod.deleting}
@@ -264,7 +276,7 @@ def slots(children: Children) -> int:
     return pods.total() + len(jobs - pods.keys())
 
 
-def _suspended(children: Children) -> int:
+def _suspended_jobs(children: Children) -> int:
     return sum(job.suspended and not job.deleting for job in children.jobs)
 
 

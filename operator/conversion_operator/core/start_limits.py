@@ -1,4 +1,4 @@
-"""Limits of how many conversions may start at a time, beside the free slots."""
+"""Limits on how many conversions may start at a time, in addition to the free slots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conversion_operator.core.suspended import max_suspended
 
 MAX_ADMISSIONS: Final = 1000
 MAX_NAMESPACES: Final = 1000
-"""The Lease has room for so many admissions, and for the slots of so many namespaces."""
+"""The Lease has room for this many admissions, and for the slots of this many namespaces."""
 
 
 class StartLimits:
@@ -23,9 +23,9 @@ class StartLimits:
     of them together leave at least one slot for others. The second one shows whether all requests
     in the namespace fail, or only those of one conversion.
 
-    ``suspended`` has the number of suspended Jobs by namespace. Each admission in these namespaces
-    may become another one. Other namespaces are not concerned: whoever suspends Jobs in one of them
-    must not stop the others.
+    ``suspended_jobs`` has the number of suspended Jobs by namespace. Each admission in these
+    namespaces may become another suspended Job. The limit does not apply to other namespaces:
+    whoever suspends Jobs in one namespace must not stop the others.
 
     ``reserved`` has the namespace of each reservation, and ``holding`` the namespaces whose Jobs
     and pods take slots. The Lease lists both. What it has no room for does not start.
@@ -34,7 +34,7 @@ class StartLimits:
     def __init__(
         self,
         failing: Collection[str],
-        suspended: Mapping[str, int],
+        suspended_jobs: Mapping[str, int],
         reserved: Iterable[str],
         policy: Policy,
         holding: Iterable[str] = (),
@@ -42,11 +42,11 @@ class StartLimits:
         reserved = tuple(reserved)
         self._room = MAX_ADMISSIONS - len(reserved)
         self._listed = {*reserved, *holding}
-        self._failing, self._suspended = failing, suspended
+        self._failing, self._suspended_jobs = failing, suspended_jobs
         self._taken = Counter(name for name in reserved if name in failing)
         self._most_failing = max(1, policy.max_parallel - 1)
-        self._suspended_left = max_suspended(policy) - sum(suspended.values())
-        self._suspended_left -= sum(name in suspended for name in reserved)
+        self._suspended_left = max_suspended(policy) - sum(suspended_jobs.values())
+        self._suspended_left -= sum(name in suspended_jobs for name in reserved)
 
     def allows(self, namespace: str) -> bool:
         """True if one more conversion of the namespace may start."""
@@ -54,7 +54,7 @@ class StartLimits:
             return False
         if namespace not in self._listed and len(self._listed) >= MAX_NAMESPACES:
             return False
-        if namespace in self._suspended and self._suspended_left <= 0:
+        if namespace in self._suspended_jobs and self._suspended_left <= 0:
             return False
         if namespace not in self._failing:
             return True
@@ -67,5 +67,5 @@ class StartLimits:
         self._listed.add(namespace)
         if namespace in self._failing:
             self._taken[namespace] += 1
-        if namespace in self._suspended:
+        if namespace in self._suspended_jobs:
             self._suspended_left -= 1

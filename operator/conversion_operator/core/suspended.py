@@ -26,8 +26,8 @@ def ended_by_unobserved_suspension(snapshot: Snapshot, attempt_children: Childre
     """The end of the attempt, if its pod was deleted while the operator was not watching.
 
     If a pod does not exist and its Job is not finished, the Job controller deleted the pod because
-    the Job was suspended. Otherwise the pod has a finalizer until the Job controller has counted
-    it.
+    the Job was suspended. A pod that is deleted for another reason exists until the Job controller
+    has counted it, because it has a finalizer.
     """
     last, job = last_recorded_attempt(snapshot.status), next(iter(attempt_children.jobs), None)
     if last is None or last.pod_uid is None or job is None or job.attempt != last.number:
@@ -62,16 +62,16 @@ def plan_job_suspended(snapshot: Snapshot, attempt_children: Children, job: Job)
     return Plan(status=queued.with_attempt(attempt_children).status)
 
 
-def hold_back(suspended: Mapping[str, int], policy: Policy) -> dict[str, Block]:
+def hold_back(suspended_jobs: Mapping[str, int], policy: Policy) -> dict[str, Block]:
     """The block for these namespaces, if the limit of suspended Jobs is reached."""
-    total, most = sum(suspended.values()), max_suspended(policy)
+    total, most = sum(suspended_jobs.values()), max_suspended(policy)
     if total < most:
         return {}
     message = (
         f"waiting: {total} Jobs are suspended, and at most {most} may wait suspended at a time. "
         "Resume them, or raise CONVERTER_MAX_PARALLEL"
     )
-    return dict.fromkeys(suspended, Block(Reason.WAITING_FOR_SLOT, message))
+    return dict.fromkeys(suspended_jobs, Block(Reason.WAITING_FOR_SLOT, message))
 
 
 def max_suspended(policy: Policy) -> int:

@@ -1,8 +1,8 @@
 """Pods that no node has room for: they give up their slot if another conversion could use it.
 
-If nobody waits, the pod stays, so that an autoscaler can add a node for it. The operator may not
-watch nodes. So a conversion whose pod was given up tries again after a back-off, and earlier when
-there may be more room: a pod of ours has ended, or a setting has changed.
+If nobody waits, the pod stays, so that an autoscaler can add a node for it. The operator has no
+permission to watch nodes. So a conversion whose pod was given up tries again after a back-off, and
+earlier when a node may have more room: a pod of ours has ended, or a setting has changed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def tries_again(conversion: Conversion) -> bool:
     return status.phase is not Phase.RUNNING
 
 
-def lost_slot_as_unschedulable(conversion: Conversion) -> bool:
-    """True if the last attempt ended because no node had room for its pod."""
+def gave_up_slot(conversion: Conversion) -> bool:
+    """True if the last attempt gave up its slot, because no node had room for its pod."""
     last = last_recorded_attempt(conversion.status)
     return bool(last and last.completion_time and last.reason == Reason.UNSCHEDULABLE)

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from hack.generate import generated_files
 from tests.unit.deploy.rendering import ROOT
 
 LINT = (ROOT / "hack/lint").read_text(encoding="utf-8")
@@ -38,6 +39,21 @@ def test_the_hooks_are_the_checks_of_make_lint() -> None:
         for arguments in ("ruff check", "ruff format --check", "--external-sources"):
             if arguments in hook["entry"]:
                 assert any(arguments in check for check in checks)
+
+
+def test_each_distribution_is_checked_in_both() -> None:
+    """A new distribution is easily forgotten in one of them."""
+    entry = HOOKS["lint-imports"]["entry"]
+    (sources,) = set(re.findall(r"PYTHONPATH=(\S+)", LINT))
+    assert f"PYTHONPATH={sources} " in entry
+    of_lint = set(re.findall(r"^check env -C (\w+) deptry \.$", LINT, re.MULTILINE))
+    assert set(re.findall(r"cd (\w+) &&", HOOKS["deptry"]["entry"])) == of_lint
+    assert of_lint == {file.parent.name for file in ROOT.glob("*/pyproject.toml")}
+
+
+def test_each_generated_file_is_checked_when_it_is_committed() -> None:
+    files = re.compile(HOOKS["generated-files"]["files"])
+    assert [name for name in generated_files() if not files.search(name)] == []
 
 
 def test_pre_commit_accepts_the_configuration() -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -30,6 +32,8 @@ RELEASE = {
     *(f"dist/{image}-0.2.0.{end}" for image in IMAGES for end in ("tar", "cdx.json")),
     *("dist/SHA256SUMS", "dist/install.yaml", "dist/my-network-converter-0.2.0.tgz"),
 }
+NEXT_RELEASE = "dist/my-network-converter-0.3.0.tgz"
+"""The chart that docs/operations.md upgrades to, and rolls back from."""
 # They need programs or services that this project does not bring.
 NOT_CHECKED = ("cosign", "docker", "velero", "cp", "cd", "sha256sum")
 LINES = re.MULTILINE | re.DOTALL
@@ -128,11 +132,20 @@ def test_targets_exist(command: Command) -> None:
 def test_paths_exist(command: Command) -> None:
     for word in command.words:
         if word.startswith("dist/"):
-            assert word in RELEASE | {"dist/SHA256SUMS.sigstore.json"}
+            assert word in RELEASE | {NEXT_RELEASE, "dist/SHA256SUMS.sigstore.json"}
         elif re.match(r"(deploy|crds|charts)/", word):
             assert (ROOT / word).exists(), word
         elif word in ("-f", "-k", "--filename"):
             assert command.words[-1] != word
+
+
+def test_a_rollback_installs_another_chart_than_the_upgrade_before_it() -> None:
+    charts = [
+        command.words[3]
+        for command in of("helm")
+        if command.page == "operations" and command.words[1] == "upgrade"
+    ]
+    assert charts == [NEXT_RELEASE, "dist/my-network-converter-0.2.0.tgz"]
 
 
 def test_the_table_of_a_release_has_its_files() -> None:
@@ -289,3 +302,50 @@ def test_links_lead_to_pages() -> None:
     for page in PAGES.values():
         for target in re.findall(r"\]\(([^)#]+)", page):
             assert target.startswith("https://") or (ROOT / "docs" / target).exists(), target
+
+
+def block_of(page: str, title: str) -> Any:
+    """The YAML of the one block of a page that begins with this comment."""
+    (found,) = (
+        token.content
+        for token in MarkdownIt().parse(PAGES[page])
+        if token.info == "yaml" and token.content.startswith(f"# {title}\n")
+    )
+    return yaml.safe_load(found)
+
+
+def overlay_with(folder: Path, change: Callable[[list[Any]], None]) -> tuple[dict[str, Any], ...]:
+    """The objects of the overlay for storage classes after a change of its patches."""
+    shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("samples"))
+    # A copy beside the original, as docs/install.md says.
+    overlays = folder / "deploy/overlays"
+    shutil.copytree(overlays / "storage-class", overlays / "mine")
+    shutil.rmtree(overlays / "storage-class")
+    path = overlays / "mine/kustomization.yaml"
+    body = yaml.safe_load(path.read_text(encoding="utf-8"))
+    change(body["patches"])
+    path.write_text(yaml.safe_dump(body), encoding="utf-8")
+    return render(str(overlays / "mine"))
+
+
+def test_the_patch_for_the_secret_of_a_registry_reaches_the_pods(tmp_path: Path) -> None:
+    patches = block_of("install", "kustomization.yaml")["patches"]
+    deployments = of_kind(overlay_with(tmp_path, lambda old: old.extend(patches)), "Deployment")
+    assert len(deployments) == 2
+    for deployment in deployments:
+        assert deployment["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_the_settings_for_the_secret_of_a_registry_are_valid() -> None:
+    data = block_of("install", "settings.yaml")["data"]
+    read = Settings(converter_pod_settings=data["CONVERTER_POD_SETTINGS"])
+    assert "registry" in repr(read.converter_pod_settings)
+
+
+def test_the_third_patch_can_leave_out_the_claim(tmp_path: Path) -> None:
+    def leave_out(patches: list[Any]) -> None:
+        claim = yaml.safe_load(patches[2]["patch"])
+        del claim["spec"]
+        patches[2]["patch"] = yaml.safe_dump(claim | {"$patch": "delete"})
+
+    assert of_kind(overlay_with(tmp_path, leave_out), "PersistentVolumeClaim") == []

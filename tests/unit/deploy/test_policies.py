@@ -184,8 +184,14 @@ def test_who_may_create_and_change_our_jobs(
     assert (problems(policy, new, old, labels, user) == []) == allowed
 
 
-POD: dict[str, Any] = {"metadata": OURS["spec"]["template"]["metadata"]}
-ANOTHER_POD: dict[str, Any] = {"metadata": {"name": "a"}}
+POD: dict[str, Any] = OURS["spec"]["template"]
+"""A pod that the Job controller made from the Job's template."""
+PLAIN_SPEC = {"containers": [{"name": "a", "image": "a"}]}
+ANOTHER_POD: dict[str, Any] = {"metadata": {"name": "a"}, "spec": PLAIN_SPEC}
+
+
+def a_pod(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": metadata, "spec": PLAIN_SPEC}
 
 
 @pytest.mark.parametrize(
@@ -200,12 +206,12 @@ ANOTHER_POD: dict[str, Any] = {"metadata": {"name": "a"}}
         (THE_OPERATOR, POD, None, False),
         ("system:serviceaccount:kube-system:replicaset-controller", POD, None, False),
         ("system:serviceaccount:my-network:job-controller", POD, None, False),
-        (ALICE, {"metadata": _with({"name": "a"}, {"uid": "u"})}, None, False),
-        (ALICE, {"metadata": _with({"name": "a"}, {"mark": "m"})}, None, False),
-        (ALICE, {"metadata": _with(POD["metadata"], {"managed_by": "helm"})}, None, False),
+        (ALICE, a_pod(_with({"name": "a"}, {"uid": "u"})), None, False),
+        (ALICE, a_pod(_with({"name": "a"}, {"mark": "m"})), None, False),
+        (ALICE, a_pod(_with(POD["metadata"], {"managed_by": "helm"})), None, False),
         (ALICE, POD, ANOTHER_POD, False),
         (ALICE, ANOTHER_POD, POD, False),
-        (ALICE, {"metadata": _with(POD["metadata"], {"mark": "x"})}, POD, False),
+        (ALICE, {**POD, "metadata": _with(POD["metadata"], {"mark": "x"})}, POD, False),
     ],
 )
 def test_who_may_create_and_change_our_pods(
@@ -213,6 +219,30 @@ def test_who_may_create_and_change_our_pods(
 ) -> None:
     policy = find("kind", "ValidatingAdmissionPolicy", "my-network-converter-pods")
     assert (problems(policy, new, old, LABELS, user) == []) == allowed
+
+
+def with_image(pod: dict[str, Any], kind: str, image: str) -> dict[str, Any]:
+    """The pod with this image in its first container of a kind."""
+    first, *others = pod["spec"].get(kind) or [{"name": "sidecar", "image": "proxy"}]
+    return {**pod, "spec": {**pod["spec"], kind: [{**first, "image": image}, *others]}}
+
+
+def test_nobody_changes_the_image_of_our_pods() -> None:
+    """Kubernetes allows it, and starts the container again. It would write the report."""
+    policy = find("kind", "ValidatingAdmissionPolicy", "my-network-converter-pods")
+
+    def allowed(new: dict[str, Any], old: dict[str, Any], user: str = ALICE) -> bool:
+        return problems(policy, new, old, LABELS, user, ("system:authenticated",)) == []
+
+    with_sidecar = with_image(POD, "initContainers", "proxy")
+    for user in (ALICE, THE_OPERATOR, JOB_CONTROLLER):
+        assert not allowed(with_image(POD, "containers", "evil"), POD, user)
+    assert not allowed(with_image(with_sidecar, "initContainers", "evil"), with_sidecar)
+    assert not allowed(with_sidecar, POD)
+    assert allowed(with_sidecar, with_sidecar)
+    assert allowed(with_image(ANOTHER_POD, "containers", "evil"), ANOTHER_POD)
+    # Other fields of the spec may change, for example tolerations.
+    assert allowed({**POD, "spec": {**POD["spec"], "tolerations": [{"key": "a"}]}}, POD)
 
 
 COMPLETE = [{"type": "Complete", "status": "True"}]

@@ -24,10 +24,10 @@ from conversion_operator.core.paths import (
 )
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import PodTimes, Refusal, find_refusal
-from conversion_operator.core.standing import Stage, Standing, find_standing
+from conversion_operator.core.standing import QueueKey, Stage, Standing, find_standing
 from conversion_operator.core.work_class import UNKNOWN, WorkClass
 
-BEGUN = (Stage.RUNNING, Stage.BEGUN)
+BEGUN = (Stage.RUNNING, Stage.RETRYING)
 
 Slot = tuple[str, WorkClass]
 """A slot in use: the namespace, and the class."""
@@ -137,7 +137,7 @@ def in_turn(
             ) -> tuple[object, ...]:
                 held = sum(namespace == name for namespace, _ in taken)
                 load = Fraction(held, policy.queues.weights.get(name, 1))
-                return load, times.get(name, -1), last.get(name, -1), heads[name].arrival
+                return load, times.get(name, -1), last.get(name, -1), heads[name].creation_key
 
             name = min(heads, key=turn)
             chosen = heads[name]
@@ -185,7 +185,7 @@ def path_block(
     makers = sorted((s for s in others if standing.reads in s.writes), key=_turn)
     conflict = next(filter(None, (_conflict(standing, p, others) for p in standing.writes)), None)
     awaited = waits_for(makers[0].name, standing.reads) if makers else None
-    if standing.stage is Stage.BEGUN:
+    if standing.stage is Stage.RETRYING:
         before = bool(makers) and _turn(makers[0]) < _turn(standing)
         return conflict or (awaited if before else None)
 
@@ -232,7 +232,7 @@ def _waits_for(waiter: Standing, other: Standing) -> bool:
     return waiter.reads in other.writes or behind
 
 
-def _turn(standing: Standing) -> tuple[int, tuple[datetime, int, str, str]]:
+def _turn(standing: Standing) -> tuple[int, QueueKey]:
     return int(standing.stage or 0), standing.order
 
 
@@ -247,7 +247,7 @@ def _namespace_block(standing: Standing, obstacles: Obstacles, policy: Policy) -
 
 
 def _refusals(unfinished: Iterable[Standing], pods: Mapping[str, PodTimes]) -> dict[str, Refusal]:
-    latest: dict[str, tuple[datetime, tuple[datetime, int, str, str], Block]] = {}
+    latest: dict[str, tuple[datetime, QueueKey, Block]] = {}
     missing: set[str] = set()
     for standing in unfinished:
         if standing.missing_pod:

@@ -11,7 +11,7 @@ import pytest
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core import path_index
 from conversion_operator.core.path_index import PathIndex
-from conversion_operator.core.standing import Stage, Standing
+from conversion_operator.core.standing import QueueKey, Stage, Standing
 from tests.unit.operator.builders import at
 
 
@@ -27,9 +27,9 @@ class CountingIndex(PathIndex):
 
 
 def fresh(name: str, created: float, reads: str, *writes: str, ahead: float = 0) -> Standing:
-    order = (at(created) - timedelta(seconds=ahead), 0, name, f"uid-{name}")
-    arrival = (at(created), 0, name, f"uid-{name}")
-    return Standing(f"uid-{name}", "ns", Stage.FRESH, order, arrival, reads, writes)
+    order = QueueKey(at(created) - timedelta(seconds=ahead), 0, name, f"uid-{name}")
+    creation_key = order._replace(time=at(created))
+    return Standing(f"uid-{name}", "ns", Stage.FRESH, order, creation_key, reads, writes)
 
 
 def blocks(index: PathIndex, standings: tuple[Standing, ...]) -> dict[str, str | None]:

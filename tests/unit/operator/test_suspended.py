@@ -285,7 +285,7 @@ def test_those_that_are_held_back_know_why() -> None:
     assert "10 Jobs are suspended" in held["x"].message
     own = children(with_suspension(FROM_START), job(2, deleted=True, suspension=FROM_START))
     queue = new_queue({}, {UID: own, "x": children(job())}, POLICY)
-    assert queue.suspended() == {"my-network": 1}
+    assert queue.suspended_jobs() == {"my-network": 1}
 
 
 def body(suspend: bool = True, generation: int = 2, **meta: Any) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""The server of metrics and probes: what everybody who reaches its port can take of it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import httpx2 as httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from conversion_operator.cluster import page_server
+from conversion_operator.cluster.page_server import HEADER_BYTES, MAX_CONNECTIONS
+from conversion_operator.controller import probes
+from conversion_operator.controller.health import Health
+from converter_gateway import metrics
+from tests.component.test_http_limits import until
+from tests.support.attacker import attacker
+
+LINE = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+
+
+@pytest.fixture(params=["operator", "HTTP API"])
+async def port(request: pytest.FixtureRequest) -> AsyncIterator[int]:
+    """The port of the metrics of a program."""
+    registry = CollectorRegistry()
+    pages = probes.create_application(registry, Health())
+    server = (
+        page_server.serve(0, pages, "probes")
+        if request.param == "operator"
+        else metrics.serve(0, registry)
+    )
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+async def scrape(port: int) -> int:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"http://127.0.0.1:{port}/metrics", timeout=5)).status_code
+
+
+@pytest.mark.parametrize("sent", [b"", LINE + b"X: "], ids=["silent", "header"])
+async def test_one_address_cannot_keep_the_others_out(port: int, sent: bytes) -> None:
+    before = threading.active_count()
+    with attacker(port) as crowd:
+        await crowd.open(5 * MAX_CONNECTIONS, sent)
+        assert await scrape(port) == 200
+        assert crowd.open_connections() <= 2 * MAX_CONNECTIONS
+        assert threading.active_count() - before <= 2 * MAX_CONNECTIONS
+        await until(lambda: crowd.open_connections() <= MAX_CONNECTIONS, "the oldest to end", 4)
+    await until(lambda: threading.active_count() <= before, "the threads to end")
+
+
+async def test_a_request_of_another_address_is_not_ended_for_the_crowd(port: int) -> None:
+    """Like a probe of a kubelet that has just begun."""
+    with attacker(port) as crowd:
+        await crowd.open(MAX_CONNECTIONS - 1)
+        address, own = ("127.0.0.1", port), ("127.0.0.3", 0)
+        with socket.create_connection(address, timeout=4, source_address=own) as slow:
+            slow.sendall(LINE)
+            await crowd.open(2 * MAX_CONNECTIONS)
+            await until(lambda: crowd.open_connections() < MAX_CONNECTIONS, "the oldest to end", 4)
+            slow.sendall(b"\r\n")
+            assert b" 200 " in slow.recv(100)
+
+
+async def test_a_silent_connection_ends(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with attacker(port) as silent:
+        await silent.open(3)
+        begun = time.monotonic()
+        await until(lambda: silent.open_connections() == 0, "all to end")
+        assert 3 < time.monotonic() - begun < 9
+    assert capfd.readouterr().err == "", "no stack trace"
+
+
+async def test_a_long_header_is_not_read(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=4) as long:
+        # No byte more: the server would close without reading it, and the kernel reset this.
+        long.sendall(LINE + b"X: " + b"x" * (HEADER_BYTES - len(LINE) - 3))
+        assert b" 431 " in long.recv(100)
+    assert await scrape(port) == 200
