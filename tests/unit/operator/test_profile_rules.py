@@ -12,7 +12,7 @@ from conversion_operator.api.crd import build_profile_crd
 from conversion_operator.api.names import VERSION
 from conversion_operator.api.profiles import ConversionProfileSpec
 from media_converter.contract import MAX_OUTPUTS
-from media_converter.options import NO_FORBIDDEN_CHARACTERS
+from media_converter.forbidden_paths import NO_FORBIDDEN_CHARACTERS
 from tests.component.support.schema import CustomSchema
 from tests.support.option_values import CASES, Case
 from tests.unit.operator.test_option_grammar import compiled, crd_says
