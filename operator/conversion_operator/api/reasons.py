@@ -368,8 +368,9 @@ The last column says what the operator does automatically, and then what you can
   `spec.maxRetries` is `CONVERTER_MAX_RETRIES`.
 - **Retried automatically, up to 10 times**: the cluster ended the attempt. This does not count
   against `spec.maxRetries`.
-- **Not retried**: the conversion has ended. You cannot change the paths and options in its spec, so
-  remove the cause and create a new ConversionJob.
+- **Not retried**: the conversion has ended. You cannot change the paths and options in its spec.
+  Remove the cause, then create a new ConversionJob. To repeat the same spec:
+  `kubectl conversion retry NAME -n NAMESPACE`.
 
 Before a retry, `status.reason` is `RetryBackoff`, and `status.attempts` has the reason of each
 attempt. When no retry is left, `status.reason` is the reason of the last attempt, or
