@@ -39,7 +39,7 @@ from conversion_operator.cluster.client import Cluster  # noqa: E402
 from conversion_operator.cluster.settings import LiveSettings  # noqa: E402
 from conversion_operator.controller import garbage  # noqa: E402
 from conversion_operator.controller.settings import Settings  # noqa: E402
-from conversion_operator.core.ended import keep_used  # noqa: E402
+from conversion_operator.core.ended import without_unused  # noqa: E402
 from tests.unit.operator.builders import (  # noqa: E402
     at,
     children,
@@ -71,7 +71,7 @@ def fill(operator: Operator, objects: int, waiting: int) -> None:
         paths: dict[str, Any] = {"inputFile": f"in/{number}", "outputFile": f"out/{number}.mp4"}
         made = conversion(f"u{number}", created=at(number), **paths)
         if number >= waiting:
-            made = keep_used(replace(made, status=ended.status))
+            made = without_unused(replace(made, status=ended.status))
         operator.store.update(made)
 
 

@@ -87,6 +87,17 @@ debian_mirror() {
   printf '%s\n' "$mirror"
 }
 
+# Prints the mirror of Debian's security suite. If apt uses none, that beside the mirror.
+debian_security_mirror() {
+  local mirror
+  # shellcheck disable=SC2016 # apt's own variables
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' \
+    'Created-By: Packages' 'Component: main' 2>/dev/null |
+    awk '/\/debian-security\/?$/ && !found { found = $0 } END { print found }')
+  [ -n "$mirror" ] || { mirror=$(debian_mirror) && mirror=${mirror%/}-security; }
+  printf '%s\n' "$mirror"
+}
+
 # Succeeds if a container registry responds. The result is kept for ten minutes, so that a run does
 # not wait for a timeout at every image, and does not mix pulled and built images.
 registry_answers() {

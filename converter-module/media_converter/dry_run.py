@@ -89,7 +89,7 @@ def plan_outputs(
 
 
 _PASSES_FOR_LOUDNESS = 3
-"""Measuring the sound, writing it alone, and writing it with the video."""
+"""Measuring the audio, writing it alone, and writing it with the video."""
 
 
 class _Draft(NamedTuple):
@@ -158,7 +158,7 @@ def _video(run: Run) -> _Draft:
     action = Action.COPY if copies_all else Action.ENCODE
     estimate = estimates.of_copy(info.size_bytes)
     if plan.copies_video and not copies_all:
-        sound = estimates.of_sound(0, plan.duration).seconds or 0.0
+        sound = estimates.of_audio(0, plan.duration).seconds or 0.0
         estimate = Estimate((estimate.seconds or 0.0) + sound, estimate.size)
     planned = _planned(action, plan, memory.FOR_COPY, estimate)
     return _Draft(planned, None if plan.copies_video else run, rates)
@@ -193,7 +193,7 @@ def _audio(run: Run, options: AudioOptions) -> PlannedOutput:
     written, audio = AUDIO_FORMATS[run.task.output_format], require_audio(survey.probe(run))
     bitrate = written.bitrate(options.bitrate, output_channels(audio, options.channels))
     passes = 1 if options.loudness is None else 2
-    estimate = estimates.of_sound(bitrate, plan.duration, passes)
+    estimate = estimates.of_audio(bitrate, plan.duration, passes)
     return _planned(action, plan, memory.FOR_COPY, estimate)
 
 

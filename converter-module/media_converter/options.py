@@ -55,7 +55,7 @@ MAX_LENGTH: Final = 20
 """Maximum length of a value that is a string."""
 PREVIEW_SECONDS: Final = (3, 4, 5, 6, 7, 8, 9, 10)
 MAX_TILES: Final = 1000
-"""The most pictures of a storyboard that may be asked for."""
+"""The most frames of a storyboard that may be asked for."""
 
 
 class Option(NamedTuple):
@@ -103,7 +103,7 @@ GRAVITIES: Final = (
     *("centre", "north", "north-east", "east", "south-east", "south", "south-west", "west"),
     *("north-west", "attention", "entropy"),
 )
-"""Which part of an image remains. Attention and entropy look at the picture."""
+"""Which part of an image remains. Attention and entropy look at the image."""
 _MAX_FRAME_RATE: Final = Whole(
     "[1-9]|[1-5][0-9]|60", (1, 60), "", "pictures per second from 1 to 60, such as 30"
 )

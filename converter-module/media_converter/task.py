@@ -31,8 +31,8 @@ DEFAULT_MAX_MISSING_SECONDS: Final = 5
 class DamageLimits(NamedTuple):
     """How much of a damaged input may be lost.
 
-    More than ``max_percent`` of the pictures or of the sound's packets, or a stretch of at least
-    ``max_seconds`` without pictures, is a failure, unless ``convert_anyway`` is set.
+    If more than ``max_percent`` of the frames or of the audio packets are lost, or all frames of
+    ``max_seconds`` in a row, the run fails, unless ``convert_anyway`` is set.
     """
 
     max_percent: float = DEFAULT_MAX_DAMAGED_PERCENT

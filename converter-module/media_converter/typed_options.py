@@ -103,10 +103,10 @@ class WaveformOptions(NamedTuple):
 
 
 class StoryboardOptions(NamedTuple):
-    """The options of video_storyboard. ``size`` is the box, in pixels, of one picture.
+    """The options of video_storyboard. ``size`` is the box, in pixels, of one frame.
 
     ``interval`` is in seconds. Without it and ``pictures``, the option count, the number of
-    pictures is the default.
+    frames is the default.
     """
 
     interval: float | None = None

@@ -1,4 +1,4 @@
-"""The audit log: one line for each write that a caller asks for, also if it is refused.
+"""The audit log: one line for each write that a caller asks for, even if it is refused.
 
 A request that creates several ConversionJobs has several lines.
 """

@@ -20,9 +20,9 @@ from conversion_operator.api.status import format_time
 KEPT: Final = 101
 """How many ended conversions of each kind count: the latest ones."""
 LEAST: Final = 5
-"""Before so many conversions of a kind have ended, there is no estimate for it."""
+"""Until this many conversions of a kind have ended, there is no estimate for it."""
 PLANNED: Final = 1000
-"""So many waiting conversions of a queue are planned one by one. Those behind them get the mean."""
+"""How many waiting conversions of a queue are planned one by one. Those behind get the mean."""
 FRESH_SECONDS: Final = 1.0
 """How long a plan is used. It is made when somebody asks for it, whatever has changed since."""
 _MAX_KINDS: Final = 256

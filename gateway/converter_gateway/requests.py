@@ -258,7 +258,9 @@ _FIELD_NAMES: Final = {
     "dryRun": "dry_run",
     "notify.url": "callback_url",
 }
-PATH_MUST_BE: Final = "must be the path of a file, up to 1024 characters, without empty folders"
+PATH_MUST_BE: Final = (
+    "must be the path of a file, up to 1024 characters, without // and without / at its end"
+)
 _NAME_MUST_BE: Final = (
     "must be the name of a {}: up to 63 lowercase letters, digits and -, and no - at the ends"
 )

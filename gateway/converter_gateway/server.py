@@ -22,8 +22,8 @@ from converter_gateway.shutdown import Shutdown
 # How long requests in progress may take after the server has closed its listening socket. This time
 # and GATEWAY_DRAIN_SECONDS together fit into a pod's default grace period of 30 s.
 GRACEFUL_SECONDS: Final = 20
-# The kernel keeps so many connections until the server accepts them, and drops more. It may have a
-# lower limit itself.
+# The kernel keeps this many connections until the server accepts them, and drops more. It may have
+# a lower limit itself.
 _BACKLOG: Final = 4096
 # Then it is the turn of the connections that are open.
 _ACCEPTS_PER_TURN: Final = 100

@@ -35,7 +35,7 @@ from media_converter.contract import ConversionType
 
 # How long a long poll waits for a store that is not current, before it asks for its one object.
 _RECHECK_SECONDS: Final = 5.0
-# Between so many conversions of a long response, other requests have their turn.
+# After this many conversions of a long response, other requests have their turn.
 _BATCH: Final = 200
 _DELAY: Final = "A change of this setting reaches the API within two minutes."
 _HOSTS_INVALID: Final = (

@@ -46,7 +46,8 @@ def main() -> None:
         print(version())  # noqa: T201
         return
     settings = LiveSettings(Settings)
-    # A Deployment of a former release mounts the ConfigMap, and its Role may not allow to watch it.
+    # A Deployment of a former release mounts the ConfigMap, and its Role may lack the right
+    # to watch it.
     settings.take(read_folder())
     logs.configure(settings.current.log_level)
     garbage.limit_collections()

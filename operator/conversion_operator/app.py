@@ -281,7 +281,7 @@ class Operator:
             return  # the lists and watches of all namespaces have the same objects
         for uid in self.store.forget_namespaces(self._scope(namespace)):
             self._queue.add(uid)  # the worker forgets it, too
-            self._admitter.observe(uid)
+            self._admitter.note_change(uid)
         self._admitter.wake()
 
     async def _release_namespaces(self) -> None:
@@ -294,7 +294,7 @@ class Operator:
         if conversion := self.store.conversion(uid):
             self._shared.observe(conversion)
         self._callback_loop.enqueue(uid)
-        self._admitter.observe(uid)
+        self._admitter.note_change(uid)
 
     def _enqueue_later(self, uid: str) -> None:
         """Reconcile a conversion after those that have changed: ends come before positions."""

@@ -8,7 +8,7 @@ from typing import Final
 import typer
 
 _HELP: Final = "Submit, watch, explain and repair conversions of media files."
-_MORE: Final = "'kubectl conversion doctor' says what is wrong and which command mends it."
+_MORE: Final = "'kubectl conversion doctor' says what is wrong and which command fixes it."
 VERBS: Final = {
     "submit": ("submit", "submit"),
     "list": ("look", "list_"),

@@ -17,7 +17,7 @@ from kubectl_conversion.text import duration
 
 _KEPT: Final = 101
 _LEAST: Final = 5
-"""Before so many conversions of a kind have succeeded, there is no estimate for it."""
+"""Until this many conversions of a kind have succeeded, there is no estimate for it."""
 _PACE: Final = timedelta(seconds=60)
 """Conversions that have ended within this time show how many slots a queue uses."""
 _WAITS_FOR_A_SLOT: Final = ("WaitingForSlot", "Pending", "")

@@ -80,7 +80,9 @@ _CURES: Final = {
         "Ask an administrator of the cluster for this right. `kubectl conversion doctor` says "
         "which rights you have."
     ),
-    Failure.NO_RESOURCE: "Install the CRDs of this release: `kubectl apply -f crds/`.",
+    Failure.NO_RESOURCE: (
+        "Install the CRDs of this release: `kubectl apply --server-side -f crds/`."
+    ),
 }
 
 # The order matters: the first phrase that kubectl's answer contains decides.

@@ -57,7 +57,7 @@ def admitting(
     leadership: Any = SimpleNamespace(term=0, record_admissions=record)
     made = Admitter(context, leadership, lambda _: None, **options)
     for subject in waiting:
-        made.observe(subject.key.uid)
+        made.note_change(subject.key.uid)
     made.queue.update(datetime.now(UTC))
     return made
 

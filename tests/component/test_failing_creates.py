@@ -39,7 +39,7 @@ def enlarge(api: FakeApi, name: str, size: int) -> None:
 @pytest.fixture(autouse=True)
 def short_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(create_requests, "_LATE_CREATE_SECONDS", 2.0)  # 75 s
-    monkeypatch.setattr(create_requests, "_GIVE_UP_SECONDS", 1.0)  # 30 s
+    monkeypatch.setattr(create_requests, "_STOP_AFTER_SECONDS", 1.0)  # 30 s
     monkeypatch.setattr(storage, "_MAX_OBJECT", 10**8)
 
 

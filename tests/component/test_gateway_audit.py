@@ -12,6 +12,7 @@ from pythonjsonlogger.json import JsonFormatter
 from conversion_operator.api import names
 from tests.component.support import FakeApi
 from tests.component.test_gateway import AUDIENCE, BASE, BODY, CONTENT, EVERYTHING, gateway
+from tests.component.test_page_api import OPERATOR, add, queue
 
 WEB = "system:serviceaccount:my-network:web"
 HEADERS = {"Authorization": "Bearer good"}
@@ -158,3 +159,50 @@ async def test_a_parameter_that_is_not_valid_has_a_line(
     assert answer.status_code == 400
     assert answer.json() == {"error": "retry: Input should be 'failed' or 'cancelled'"}
     assert lines(log) == [("retry", "refused", WEB, "my-network", "")]
+
+
+async def test_the_writes_of_the_page_have_a_line(
+    api: FakeApi, log: pytest.LogCaptureFixture
+) -> None:
+    """Retries of one and of all that have failed, and queues that are held and resumed."""
+    grant(api)
+    api.access.grant("good", WEB, EVERYTHING, OPERATOR, (AUDIENCE,))
+    api.add_namespace(OPERATOR)
+    api.create(queue("bulk"))
+    for name in ("a", "b"):
+        add(api, name, "Failed")
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        for path in ("retry/a", "retry", "queues/bulk/hold", "queues/bulk/resume"):
+            answer = await client.post(f"{BASE}/{path}", headers=HEADERS)
+            assert answer.status_code == 200, answer.text
+        refused = {
+            "retry/nobody": ("retry", 404, "my-network"),
+            "queues/none/hold": ("hold", 404, OPERATOR),
+        }
+        for path, (_, code, _) in refused.items():
+            answer = await client.post(f"{BASE}/{path}", headers=HEADERS)
+            assert answer.status_code == code, answer.text
+    found = lines(log)
+    retried = [(action, outcome, user, where) for action, outcome, user, where, _ in found[:2]]
+    assert retried == [("retry", "created", WEB, "my-network")] * 2
+    assert [name.partition("-")[0] for *_, name in found[:2]] == ["a", "b"]
+    assert found[2:4] == [
+        ("hold", "changed", WEB, OPERATOR, "bulk"),
+        ("resume", "changed", WEB, OPERATOR, "bulk"),
+    ]
+    assert [line[:4] for line in found[4:]] == [
+        (action, "refused", WEB, where) for action, _, where in refused.values()
+    ]
+
+
+@pytest.mark.parametrize("path", ["retry/a", "retry", "queues/bulk/hold", "queues/bulk/resume"])
+async def test_a_write_of_the_page_without_a_right_has_a_line(
+    api: FakeApi, log: pytest.LogCaptureFixture, path: str
+) -> None:
+    grant(api, verbs=("get", "list"))
+    add(api, "a", "Failed")
+    async with gateway(api, "gateway", gateway_auth="token") as client:
+        assert (await client.post(f"{BASE}/{path}", headers=HEADERS)).status_code == 403
+    ((action, outcome, user, _, _),) = lines(log)
+    assert (outcome, user) == ("refused", WEB)
+    assert action in path

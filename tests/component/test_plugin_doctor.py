@@ -397,7 +397,7 @@ FAULTS = [
         "FAULT",
         "CRD",
         "there is no CRD of ConversionQueue",
-        "kubectl apply -f crds/",
+        "kubectl apply --server-side -f crds/",
     ),
     Fault(
         "a conversion waits",

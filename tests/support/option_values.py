@@ -210,7 +210,7 @@ def _disguised(good: str) -> tuple[str, ...]:
     """Nearly a value that is accepted."""
     arabic = good.translate({ord("0") + i: 0x660 + i for i in range(10)})
     wide = good.translate({ord("0") + i: 0xFF10 + i for i in range(10)})
-    around = (f" {good}", f"{good} ", f"\t{good}", f"{good}\n")
+    around = (f" {good}", f"{good} ", f"\t{good}", f"{good}\n", f"{good}\u202e")
     return (*around, *sorted({arabic, wide} - {good}))
 
 

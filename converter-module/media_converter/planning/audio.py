@@ -1,4 +1,4 @@
-"""Plans audio_to_mp3 and audio_convert, which write the sound of any file in a common format."""
+"""Plans audio_to_mp3 and audio_convert, which write the audio of any file in a common format."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def plan_audio(
     copying: MayCopy = COPY_ALL,
     output: AudioOutput = MP3_OUTPUT,
 ) -> ConversionPlan:
-    """Plan a conversion to a format of sound. Raises ConversionError if it cannot be converted.
+    """Plan a conversion to an audio format. Raises ConversionError if it cannot be converted.
 
     ``has_cover`` says whether the tool inherits a JPEG, at COVER_PATH, that becomes the cover of
     the output.
@@ -145,14 +145,14 @@ def _can_copy(
 
 
 def input_options(audio: AudioStream, options: AudioOptions) -> list[str]:
-    """How ffmpeg reads the requested part of the sound."""
+    """How ffmpeg reads the requested range of the audio."""
     return [*audio_decoder_options(audio), *trim_options(options.start, options.duration)]
 
 
 def audio_output_filters(
     audio: AudioStream, options: AudioOptions, output: AudioOutput
 ) -> list[str]:
-    """The filters from the decoded sound to that of the output."""
+    """The filters from the decoded audio to that of the output."""
     sample_rate = AUDIO_FORMATS[output.format].sample_rate(audio.sample_rate)
     mixed = audio_filter(
         audio,

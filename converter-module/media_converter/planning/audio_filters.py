@@ -21,7 +21,7 @@ FOLLOW_SAMPLES: Final = (
 )
 """The filter for an output without video. It computes timestamps from the number of samples.
 
-Timestamps that stand still, jump or run at another speed would drop sound or add silence. Only a
+Timestamps that stand still, jump or run at another speed would drop audio or add silence. Only a
 gap of 0.2 to 10 seconds is kept: it is a pause, which the recorder did not store.
 """
 
@@ -59,7 +59,7 @@ def audio_decoder_options(audio: AudioStream | None) -> list[str]:
 def output_channels(audio: AudioStream, wanted: str | None = None) -> int:
     """1 or 2. ``wanted`` is mono, stereo or None.
 
-    If nothing is wanted, it is 1 for mono, ambisonic sound, and more than 8 channels without a
+    If nothing is wanted, it is 1 for mono, ambisonic audio, and more than 8 channels without a
     layout, and 2 for all else.
     """
     if wanted:
@@ -84,12 +84,11 @@ def audio_filter(
 ) -> str:
     """The filters that mix to ``channels`` channels and resample, and fill gaps with silence.
 
-    ``fill_start`` says that the output starts with silence if the audio starts after time 0. It must
-    be False if the channels or the sample rate change within the input: ffmpeg restarts the filters at
-    each change, and each restart would add this silence again.
-    ``first`` are filters that come before. The filters mix in floating point. With integers, the
-    resampler would lower everything by 8 dB so that the loudest sum cannot clip, and speech would
-    be too quiet.
+    ``fill_start`` says that the output starts with silence if the audio starts after time 0. It
+    must be False if the channels or the sample rate change within the input: ffmpeg restarts the
+    filters at each change, and each restart would add this silence again. ``first`` are filters
+    that come before. The filters mix in floating point. With integers, the resampler would lower
+    everything by 8 dB so that the loudest sum cannot clip, and speech would be too quiet.
     """
     plain = output_channels(audio)
     channels = channels or plain

@@ -1,4 +1,4 @@
-"""The formats of sound that the converter writes, and how ffmpeg writes each."""
+"""The audio formats that the converter writes, and how ffmpeg encodes to each."""
 
 from __future__ import annotations
 

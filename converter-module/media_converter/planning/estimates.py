@@ -19,16 +19,16 @@ _START_SECONDS: Final = 0.5
 """Of the interpreter, the probe and the checks of the output."""
 _DECODING_SECONDS_PER_PIXEL: Final = {"h264": 3.6e-9, "hevc": 6.1e-9, "av1": 3.0e-9, "vp9": 6.8e-9}
 _OTHER_DECODING_SECONDS_PER_PIXEL: Final = 3.6e-9
-"""For a pixel of a picture, in seconds. Other codecs count as H.264."""
+"""Other codecs count as H.264."""
 _ENCODING_SECONDS_PER_PIXEL: Final = {"low": 1.5e-8, "medium": 1.5e-8, "high": 2.2e-8}
 _BITS_PER_PIXEL: Final = {"low": 0.03, "medium": 0.07, "high": 0.13}
-"""For a pixel of a picture of the output, with H.264."""
+"""For a pixel of a frame of the output, with H.264."""
 _SECONDS_FACTOR: Final = {"h264": 1.0, "hevc": 4.1, "av1": 2.1, "vp9": 10.0}
 _BITS_FACTOR: Final = {"h264": 1.0, "hevc": 0.8, "av1": 0.8, "vp9": 1.0}
 """What other codecs take, compared with H.264 on the first 3 s of the same film."""
 _AAC_BITS_PER_SECOND: Final = 128_000
-_SOUND_SECONDS: Final = 0.05
-"""To decode and encode one second of sound."""
+_AUDIO_SECONDS: Final = 0.05
+"""To decode and encode one second of audio."""
 _COPIED_BYTES_PER_SECOND: Final = 200_000_000
 _STILL_BYTES_PER_PIXEL: Final = {
     "jpeg": 0.34,
@@ -42,11 +42,11 @@ _STILL_SECONDS_PER_PIXEL: Final = {"avif": 1.4e-6}
 _OTHER_STILL_SECONDS_PER_PIXEL: Final = 3.0e-7
 _LOADING_SECONDS_PER_PIXEL: Final = 6.0e-8
 _KEY_SECONDS: Final = 2.0
-"""The time between two key pictures."""
+"""The time between two keyframes."""
 _PREVIEW_RATE: Final = {"mp4": 25, "webp": 10}
 """Frames per second."""
 _DECODED_FOR_THUMBNAIL: Final = 30
-"""Pictures."""
+"""Frames."""
 
 
 class Estimate(NamedTuple):
@@ -86,12 +86,12 @@ def of_video(
     wanted: EncodedVideo,
     quality: str,
     frames: tuple[float, float] | None,
-    sound_seconds: float,
+    audio_seconds: float,
     sharing_outputs: int = 1,
 ) -> Estimate:
     """An encoded video. ``sharing_outputs`` is how many outputs share the decoder.
 
-    ``frames`` is how many are decoded and encoded. ``sound_seconds`` counts each pass.
+    ``frames`` is how many are decoded and encoded. ``audio_seconds`` counts each pass.
     """
     if frames is None:
         return Estimate()
@@ -100,32 +100,32 @@ def of_video(
     read, written = video.width * video.height * frames[0], size[0] * size[1] * frames[1]
     encoding = _ENCODING_SECONDS_PER_PIXEL[quality] * _SECONDS_FACTOR[codec]
     seconds = read * decoding / sharing_outputs + written * encoding
-    seconds += sound_seconds * _SOUND_SECONDS
+    seconds += audio_seconds * _AUDIO_SECONDS
     bits_per_pixel = _BITS_PER_PIXEL[quality] * _BITS_FACTOR[codec]
-    bits = written * bits_per_pixel + sound_seconds * _AAC_BITS_PER_SECOND
+    bits = written * bits_per_pixel + audio_seconds * _AAC_BITS_PER_SECOND
     return Estimate(_START_SECONDS + seconds, int(bits / 8))
 
 
-def of_sound(bitrate: int, duration: float | None, passes: int = 1) -> Estimate:
+def of_audio(bitrate: int, duration: float | None, passes: int = 1) -> Estimate:
     """An audio file. ``bitrate`` is in kbit/s, 0 if the format is lossless.
 
-    Its size is then not known. ``passes`` is how many times the sound is decoded.
+    Its size is then not known. ``passes`` is how many times the audio is decoded.
     """
     if duration is None:
         return Estimate()
     size = int(duration * bitrate * 1000 / 8) or None
-    return Estimate(_START_SECONDS + duration * _SOUND_SECONDS * passes, size)
+    return Estimate(_START_SECONDS + duration * _AUDIO_SECONDS * passes, size)
 
 
-def of_document(sound_seconds: float | None) -> Estimate:
-    """A document or a drawing, for which so much sound is decoded. Its size is not known."""
-    if sound_seconds is None:
+def of_document(audio_seconds: float | None) -> Estimate:
+    """A document or a drawing, for which so much audio is decoded. Its size is not known."""
+    if audio_seconds is None:
         return Estimate()
-    return Estimate(_START_SECONDS + sound_seconds * _SOUND_SECONDS)
+    return Estimate(_START_SECONDS + audio_seconds * _AUDIO_SECONDS)
 
 
 def of_thumbnail(video: VideoStream, size: tuple[int, int], output_format: str) -> Estimate:
-    """A picture of a video, for which some pictures before it are decoded."""
+    """A frame of a video, for which some frames before it are decoded."""
     pixels = video.width * video.height * _DECODED_FOR_THUMBNAIL
     seconds = pixels * _DECODING_SECONDS_PER_PIXEL.get(
         video.codec, _OTHER_DECODING_SECONDS_PER_PIXEL
@@ -137,7 +137,7 @@ def of_thumbnail(video: VideoStream, size: tuple[int, int], output_format: str) 
 def of_storyboard(
     video: VideoStream, duration: float, size: tuple[int, int], output_format: str
 ) -> Estimate:
-    """A storyboard of ``size``, for which the key pictures of the whole film are decoded."""
+    """A storyboard of ``size``, for which the keyframes of the whole video are decoded."""
     pixels = video.width * video.height * duration / _KEY_SECONDS
     seconds = pixels * _DECODING_SECONDS_PER_PIXEL.get(
         video.codec, _OTHER_DECODING_SECONDS_PER_PIXEL
@@ -162,7 +162,7 @@ def of_preview(
 
 
 def of_still(read_pixels: int, size: tuple[int, int], output_format: str) -> Estimate:
-    """An image of ``size``, from a picture of ``read_pixels``."""
+    """An image of ``size``, from an image of ``read_pixels``."""
     pixels = size[0] * size[1]
     rate = _STILL_SECONDS_PER_PIXEL.get(output_format, _OTHER_STILL_SECONDS_PER_PIXEL)
     seconds = _START_SECONDS + read_pixels * _LOADING_SECONDS_PER_PIXEL + pixels * rate

@@ -25,7 +25,7 @@ _SCALER: Final = "bicubic+full_chroma_inp"
 _ANIMATIONS: Final = ("gif", "apng", "webp")
 # A first or last frame that is shown for longer than this is repeated.
 _MIN_HELD_SECONDS: Final = 0.3
-# Frames per second. A video with fewer is a slide show, whose frames are repeated at _REPEATED_RATE.
+# Frames per second. A video with fewer is a slide show. Its frames are repeated at _REPEATED_RATE.
 _SLIDE_SHOW_RATE: Final = 8
 _REPEATED_RATE: Final = 10
 # A higher rate in the header is often only the timestamp resolution, so it is not used.
@@ -225,7 +225,7 @@ def scale_to_sdr(
 ) -> list[str]:
     """The filters that scale to ``size`` and convert colours to 8-bit limited-range SDR.
 
-    They are needed for every video, also if it is SDR.
+    Every video needs these filters, also SDR video.
 
     If ``crop_to`` is given, the frame is cropped to this size, around its centre.
     """

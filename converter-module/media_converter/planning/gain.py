@@ -1,4 +1,4 @@
-"""A gain of sound, and the filters that apply it."""
+"""An audio gain, and the filters that apply it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Gain(NamedTuple):
         return f"{text}; it would clip, so peaks are limited to {self.ceiling:.1f} dBTP"
 
     def filters(self, sample_rate: int) -> list[str]:
-        """The filters that apply it to sound of this sample rate."""
+        """The filters that apply it to audio of this sample rate."""
         gain = f"volume={self.decibels:.2f}dB:precision=float"
         if self.ceiling is None:
             return [gain]

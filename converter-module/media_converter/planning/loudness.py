@@ -1,7 +1,7 @@
 """Measures loudness by EBU R128, and plans how to reach another one.
 
 The gain is linear, so the dynamics stay. Only if peaks would clip, a limiter lowers these peaks. It
-works at four times the sample rate, because the true peak of a sound lies between its samples. The
+works at four times the sample rate, because a true peak lies between two samples. The
 filter loudnorm is not used: it changes to another mode, which changes the dynamics, if the linear
 gain would clip.
 """

@@ -20,7 +20,7 @@ Document = dict[str, Any]
 
 
 class Placeholder(NamedTuple):
-    """What a page shows while a picture loads. ``name`` is thumbhash or blurhash."""
+    """What a page shows while an image loads. ``name`` is thumbhash or blurhash."""
 
     name: str
     text: str
@@ -35,7 +35,7 @@ class Extra(NamedTuple):
 
 
 def describe_media(info: MediaInfo, size_bytes: int, missing_bytes: int, extra: Extra) -> Document:
-    """The document of a video or of sound."""
+    """The document of a video or an audio file."""
     video = next(iter(info.video), None)
     width, height = video.displayed_size if video else (None, None)
     body: Document = {

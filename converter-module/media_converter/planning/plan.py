@@ -135,16 +135,17 @@ class Evidence(NamedTuple):
     """What the packets of the input and earlier tries of this run have shown.
 
     ``may_copy`` says which streams may still be copied. ``position`` is the frame that is shown
-    when the range starts, None if the range starts at the start of the input. ``size_varies``: the frame size changes within the input.
-    ``sound_varies``: the channel count or the sample rate changes. ``last_held_seconds`` is how
-    long the last frame is shown, None if it is not known. ``gain`` gives the audio the requested
-    loudness. ``rates`` are measured from the packets of the range, None if they were not read.
+    when the range starts, None if the range starts at the start of the input. ``size_varies``: the
+    frame size changes within the input. ``audio_varies``: the channel count or the sample rate
+    changes. ``last_held_seconds`` is how long the last frame is shown, None if it is not known.
+    ``gain`` gives the audio the requested loudness. ``rates`` are measured from the packets of the
+    range, None if they were not read.
     """
 
     may_copy: MayCopy = COPY_ALL
     position: Position | None = None
     size_varies: bool = False
-    sound_varies: bool = False
+    audio_varies: bool = False
     last_held_seconds: float | None = None
     gain: Gain | None = None
     rates: Rates | None = None
@@ -159,9 +160,9 @@ def ffmpeg_command(
     """The start of an ffmpeg command: the executable, global options, input options, the input.
 
     When it exits, ffmpeg prints counts of what it read and decoded, see
-    media_converter.probing.decoded. It does not fail because of decode errors (-max_error_rate 1): the converter decides from the
-    counts whether too much is lost. ``deep_probe`` makes ffmpeg search more of the file for
-    streams.
+    media_converter.probing.decoded. It does not fail because of decode errors (-max_error_rate 1):
+    the converter decides from the counts whether too much is lost. ``deep_probe`` makes ffmpeg
+    search more of the file for streams.
     """
     threads = str(limits.threads)
     argv = [FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+verbose"]

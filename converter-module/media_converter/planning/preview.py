@@ -1,4 +1,4 @@
-"""Plans video_to_preview: a few seconds from several places of a video, without sound."""
+"""Plans video_to_preview: a few seconds from several places of a video, without audio."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MAX_WEBP_SIDE: Final = 16_383
 _MIN_RATE: Final = 5
 _TRIES: Final = 3
 _READ_AHEAD_SECONDS: Final = 1.0
-"""A picture may be stored behind others that are shown later."""
+"""A frame may be stored behind others that are shown later."""
 
 
 Size = tuple[int, int]
@@ -53,10 +53,10 @@ class Place(NamedTuple):
 
 
 def places(duration: float, options: PreviewOptions, most: int) -> tuple[Place, ...]:
-    """The parts of a preview of a film of ``duration`` seconds, at most ``most``.
+    """The parts of a preview of a video of ``duration`` seconds, at most ``most``.
 
-    They never overlap. Of a film that is less than twice as long as the preview, there is one part.
-    The other candidates are for a part that is dark.
+    They never overlap. Of a video that is less than twice as long as the preview, there is one
+    part. The other candidates are for a part that is dark.
     """
     total = min(duration, options.duration)
     count = min(options.segments, most) if duration >= 2 * total else 1
@@ -125,7 +125,7 @@ def most_parts(
 
 
 class Part(NamedTuple):
-    """A part that was chosen: the picture that is on the screen when it begins, and its length."""
+    """A part that was chosen: the frame that is on the screen when it begins, and its length."""
 
     position: Position
     seconds: float
@@ -196,7 +196,7 @@ def _filters(video: VideoStream, part: Part, look: Look, rate: Ratio, frames: in
 
 
 def _rate(video: VideoStream, output_format: str) -> Ratio:
-    """Frames per second. Pictures of a slide show are repeated."""
+    """Frames per second. Frames of a slide show are repeated."""
     most, known = _MAX_RATE[output_format], video.avg_frame_rate or video.r_frame_rate
     if known and _MIN_RATE <= known[0] / known[1] <= most:
         return known

@@ -1,4 +1,4 @@
-"""Plans video_storyboard: an image of many small pictures, the sprite, and when each one counts."""
+"""Plans video_storyboard: an image of many small frames, the sprite, and when each one counts."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from media_converter.typed_options import StoryboardOptions
 
 DEFAULT_COUNT: Final = 100
 DEFAULT_SECONDS: Final = 1.0
-"""Pictures are at least so far apart, if neither interval nor count is given."""
+"""Frames are at least so far apart, if neither interval nor count is given."""
 MIN_SECONDS: Final = 0.1
-"""The shortest time for which a picture counts."""
+"""The shortest time for which a frame counts."""
 _SHORT_LAST: Final = 0.1
-"""A last part of less than this share of the interval belongs to the picture before it."""
+"""A last part of less than this share of the interval belongs to the frame before it."""
 MAX_PIXELS: Final = 1 << 24
 """Of a sprite. Phones do not show larger images."""
 MAX_SIDES: Final = {"jpeg": 65_500, "webp": 16_383}
@@ -40,14 +40,14 @@ MAX_SIDES: Final = {"jpeg": 65_500, "webp": 16_383}
 QUALITY: Final = 80
 BYTES_PER_PIXEL: Final = 3
 _KEPT_COPIES: Final = 2
-"""Of the pixels: the pictures, and the sprite."""
+"""Of the pixels: the frames, and the sprite."""
 _SMALL: Final = "A larger image is not shown everywhere."
 
 
 class Storyboard(NamedTuple):
-    """What to make. ``times`` are in milliseconds: when each picture begins to count, and the end.
+    """What to make. ``times`` are in milliseconds: when each frame begins to count, and the end.
 
-    ``tile`` is the size of each picture in pixels, ``sprite`` that of all of them.
+    ``tile`` is the size of each frame in pixels, ``sprite`` that of all of them.
     """
 
     times: tuple[int, ...]
@@ -58,7 +58,7 @@ class Storyboard(NamedTuple):
 
     @property
     def pictures(self) -> int:
-        """How many pictures there are."""
+        """How many frames there are."""
         return len(self.times) - 1
 
     @property
@@ -68,17 +68,17 @@ class Storyboard(NamedTuple):
         return self.columns * self.tile[0], rows * self.tile[1]
 
     def place(self, number: int) -> tuple[int, int]:
-        """Where a picture is in the sprite: its left and its upper side."""
+        """Where a frame is in the sprite: its left and its upper side."""
         row, column = divmod(number, self.columns)
         return column * self.tile[0], row * self.tile[1]
 
     def part_of(self, time: float) -> int:
-        """The number of the picture that counts at a time of the film, in seconds."""
+        """The number of the frame that counts at a given time of the video, in seconds."""
         return max(0, bisect_right(self.times, 1000 * time + 1, hi=self.pictures) - 1)
 
     @property
     def tile_bytes(self) -> int:
-        """The size of the pixels of one picture."""
+        """The size of the pixels of one frame."""
         return self.tile[0] * self.tile[1] * BYTES_PER_PIXEL
 
     @property
@@ -103,10 +103,10 @@ class Cue(NamedTuple):
 def plan_storyboard(
     duration: float, video: VideoStream, options: StoryboardOptions, output_format: str
 ) -> Storyboard:
-    """Plan a storyboard of a film of ``duration`` seconds.
+    """Plan a storyboard of a video of ``duration`` seconds.
 
-    If the sprite would be too large, it has fewer pictures or fewer columns, and a warning says so.
-    It never has more than MAX_TILES pictures: each one may take an own run of ffprobe and ffmpeg.
+    If the sprite would be too large, it has fewer frames or fewer columns, and a warning says so.
+    It never has more than MAX_TILES frames: each one may take an own run of ffprobe and ffmpeg.
     """
     longest = MAX_SIDES[output_format]
     box = (min(options.size[0], longest), min(options.size[1], longest))
@@ -137,7 +137,7 @@ def plan_storyboard(
 
 
 def _wanted(duration: float, options: StoryboardOptions) -> tuple[int, float]:
-    """How many pictures the options ask for, and the seconds between them."""
+    """How many frames the options ask for, and the seconds between them."""
     if options.interval is not None:
         count = max(1, -int(-(duration / options.interval - _SHORT_LAST) // 1))
         return count, options.interval
@@ -169,7 +169,7 @@ def check_memory(video: VideoStream, board: Storyboard, limits: Limits) -> None:
 
 
 class Scan(NamedTuple):
-    """The film to read. ``size_varies`` says that the size of its pictures changes."""
+    """The video to read. ``size_varies`` says that the size of its frames changes."""
 
     info: MediaInfo
     video: VideoStream
@@ -179,13 +179,13 @@ class Scan(NamedTuple):
 
 
 def scan_step(scan: Scan, board: Storyboard, skip: str) -> Step:
-    """Build the step that reads the whole film and writes the first picture of each part.
+    """Build the step that reads the whole video and writes the first frame of each part.
 
-    ``skip`` is what the decoder leaves out: nokey, all but key pictures; noref, pictures that no
-    other one needs. Standard error says at which time each written picture is.
+    ``skip`` is what the decoder leaves out: nokey, all but keyframes; noref, frames that no other
+    one needs. Standard error says the time of each written frame.
     """
     seconds = board.times[1] / 1000 if board.pictures > 1 else board.times[-1] / 1000 + 1
-    # ld(0) is one more than the number of the last part that has a picture.
+    # ld(0) is one more than the number of the last part that has a frame.
     number = f"min({board.pictures - 1},floor((t-{scan.info.start:.6f}+0.0005)/{seconds:.6f}))"
     select = f"select='if(gte({number},ld(0)),1+0*st(0,{number}+1),0)'"
     options = ["-copyts", "-an", "-sn", "-dn", "-skip_frame", skip]
@@ -193,7 +193,7 @@ def scan_step(scan: Scan, board: Storyboard, skip: str) -> Step:
 
 
 def picture_step(scan: Scan, board: Storyboard, position: Position) -> Step:
-    """Build the step that writes the picture at a position."""
+    """Build the step that writes the frame at a position."""
     reading = read_from(position)
     options = ["-an", "-sn", "-dn", "-skip_frame", "noref", *reading.input_options]
     last = ("-frames:v", "1")
@@ -212,7 +212,7 @@ def _command(
         scan.limits, [*input_options, *decoder_options(video)], deep_probe=scan.info.deep_probe
     )
     fit = fit_varying(board.tile) if scan.size_varies else []
-    # Only blackframe says at which time a picture is.
+    # Only blackframe prints the time of a frame.
     filters = [*filters, *fit, still_filter(video, board.tile, "jpeg", scan.background)]
     filters += ["blackframe=amount=0", "scale=in_color_matrix=bt601:in_range=pc", "format=rgb24"]
     argv += ["-map", f"0:{video.stream_index}", "-vf", ",".join(filters), *output_options]
@@ -223,7 +223,7 @@ _TIME: Final = re.compile(r"blackframe_\d+ @ .* frame:\d+ .* t:(-?[\d.]+) ")
 
 
 def time_of_picture(line: str) -> float | None:
-    """The time of a written picture, in seconds of the file. None for other lines."""
+    """The time of a written frame, in seconds of the file. None for other lines."""
     found = _TIME.search(line)
     return float(found[1]) if found else None
 
@@ -235,7 +235,7 @@ def sprite_step(board: Storyboard) -> Step:
 
 
 def means_step(board: Storyboard) -> Step:
-    """Build the step that prints a PNG of a written sprite with one pixel for each picture."""
+    """Build the step that prints a PNG of a written sprite with one pixel for each frame."""
     width, height = board.tile
     argv = [VIPS, "shrink", INPUT, ".png", str(width), str(height)]
     return Step("means", tuple(argv), Stdout.CAPTURE)
@@ -292,7 +292,7 @@ def _read_cues(text: str) -> list[Cue] | None:
 def lie_within(size: tuple[int, int], image: str, cues: list[Cue] | None) -> bool:
     """Whether cues have no gaps, and all point into an image of this name and size.
 
-    This is what can be said of them without the film.
+    This is what can be said of them without the video.
     """
     begin = 0
     for cue in cues or ():
@@ -307,7 +307,7 @@ def lie_within(size: tuple[int, int], image: str, cues: list[Cue] | None) -> boo
 
 
 def is_right(board: Storyboard, image: str, cues: list[Cue] | None) -> bool:
-    """Whether the cues cover the whole film without gaps, and point to the pictures."""
+    """Whether the cues cover the whole video without gaps, and point to the frames."""
     if cues is None or len(cues) != board.pictures:
         return False
     begin = 0

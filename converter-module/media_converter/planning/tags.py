@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-# Listeners want to see these tags. Others can reveal the GPS position and the device of a recording.
+# Listeners want to see these tags. Others can reveal the GPS position or the device of a recording.
 # Each has its names in other formats, without spaces and punctuation. The first one that a file
 # has counts.
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(

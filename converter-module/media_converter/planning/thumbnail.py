@@ -72,9 +72,9 @@ def candidate_times(request: ThumbnailRequest) -> tuple[float, ...]:
 def plan_thumbnail(
     request: ThumbnailRequest, position: Position, *, size_varies: bool = False
 ) -> ConversionPlan:
-    """Plan a picture. Standard output receives 16 x 16 luma values of it.
+    """Plan a frame. Standard output receives 16 x 16 luma values of it.
 
-    ``size_varies`` says that its size or the shape of its pixels is not that of the first picture.
+    ``size_varies`` says that its size or the shape of its pixels is not that of the first frame.
     """
     # The default time need not be exact, so skip frames that no other frame refers to.
     skip_options = ["-skip_frame", "noref"] if request.options.time is None else []

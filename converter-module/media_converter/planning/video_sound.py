@@ -1,4 +1,4 @@
-"""Plans the sound of a video, and how its loudness is found before the video is encoded."""
+"""Plans the audio of a video, and how its loudness is found before the video is encoded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def reading_of(options: VideoOptions, position: Position | None) -> Reading:
 
 
 class VideoSound(NamedTuple):
-    """The sound of an output: the track, and how it is read and filtered."""
+    """The audio of an output: the track, and how it is read and filtered."""
 
     audio: AudioStream
     input_options: tuple[str, ...]
@@ -63,7 +63,7 @@ def plan_sound(audio: AudioStream, options: VideoOptions, evidence: Evidence) ->
     """How the audio of a video is read and filtered before it is encoded."""
     reading = reading_of(options, evidence.position)
     codec = CONTAINERS[options.container].audio_codec
-    filters = video_audio_filters(audio, codec, reading.audio_filters, varies=evidence.sound_varies)
+    filters = video_audio_filters(audio, codec, reading.audio_filters, varies=evidence.audio_varies)
     read = [*audio_decoder_options(audio), *reading.input_options]
     return VideoSound(audio, tuple(read), tuple(filters), codec)
 

@@ -1,4 +1,4 @@
-"""Plans audio_waveform, which shows the level of a sound over time. Does no I/O."""
+"""Plans audio_waveform, which shows the level of the audio over time. Does no I/O."""
 
 from __future__ import annotations
 

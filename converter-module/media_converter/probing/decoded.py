@@ -39,7 +39,7 @@ _VOLUME: Final = re.compile(r"(mean|max)_volume: (-?[\d.]+) dB")
 class StreamCounts(NamedTuple):
     """What was read of one stream. ``frames`` is None if the stream was only copied.
 
-    ``samples`` is how many samples of sound were decoded for each channel.
+    ``samples`` is how many audio samples were decoded for each channel.
     """
 
     packets: int
@@ -106,7 +106,7 @@ def errors_only(stderr: str) -> str:
 
 
 class Level(NamedTuple):
-    """The levels of sound, in dB. Both are minus infinity if nothing was measured."""
+    """The levels of the audio, in dB. Both are minus infinity if nothing was measured."""
 
     mean: float = -math.inf
     peak: float = -math.inf
@@ -132,7 +132,7 @@ class Loudness(NamedTuple):
 
     @property
     def is_silent(self) -> bool:
-        """Whether the sound is too quiet or too short to have a loudness."""
+        """Whether the audio is too quiet or too short to have a loudness."""
         return not self.integrated > _SILENCE_LUFS
 
 
@@ -161,7 +161,7 @@ def loudness(stderr: str) -> Loudness | None:
 
 
 class Shape(NamedTuple):
-    """Width and height of a picture, and the shape of its pixels."""
+    """Width and height of a frame, and the shape of its pixels."""
 
     width: int
     height: int
@@ -169,7 +169,7 @@ class Shape(NamedTuple):
 
 
 def shape_of_frames(line: str) -> Shape | None:
-    """What a line of standard error says about the pictures that reach the filters."""
+    """What a line of standard error says about the frames that reach the filters."""
     found = _SHAPE.search(line)
     if not found:
         return None

@@ -1,6 +1,6 @@
 """Finds the bytes of a file that its structure does not explain, without decoding anything.
 
-A demuxer skips what it cannot read and says nothing about it: the pictures of a damaged stretch
+A demuxer skips what it cannot read and says nothing about it: the frames of a damaged stretch
 are simply not there, and neither are those behind the end of a file that was cut. The elements of
 a file form a chain, because each one names its length or its number. Where the chain breaks,
 something is lost.
@@ -30,7 +30,7 @@ _BY_MAGIC: Final[tuple[tuple[bytes, _Walk], ...]] = (
 )
 # Lists of chunks and tables say more than their elements, so these are always walked to the end.
 _WITH_TABLES: Final[tuple[_Walk, ...]] = (fragments.walk, containers.avi)
-# A hole before the last place may end behind it.
+# A hole before the last packet may end behind it.
 _MARGIN_BYTES: Final = 1 << 20
 # A file may end with bytes that belong to nothing.
 _MAX_TRAILING_BYTES: Final = 65_536
@@ -40,8 +40,8 @@ def find(read: ReadAt, size_bytes: int, until: int | None = None) -> tuple[Hole,
     """The holes of a file, in order. Empty for formats that are not looked at.
 
     Reads the whole file if it is a transport stream or Ogg, otherwise only the heads of elements.
-    Holes that start behind the place ``until`` may be left out, so that a part of a long file costs
-    no more than what comes before its end.
+    Holes that start behind the offset ``until`` may be left out, so that a range of a long file
+    costs no more than what comes before its end.
     """
     walk = _walk(read)
     end = size_bytes
@@ -49,7 +49,7 @@ def find(read: ReadAt, size_bytes: int, until: int | None = None) -> tuple[Hole,
         end = until + _MARGIN_BYTES
     found = walk(Window(read).read, end) if walk else []
     if end < size_bytes:
-        # The element at the place where the walk ended seems to be cut.
+        # The element where the walk ended seems to be cut.
         found = [hole for hole in found if hole.start < end]
     return tuple(hole for hole in found if not _is_trailing(hole, size_bytes))
 

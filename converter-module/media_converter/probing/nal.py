@@ -1,7 +1,7 @@
 """Checks the H.264 packets of an MP4 without decoding them.
 
-Every packet must be a whole number of NAL units, hold one picture, and use the parameter sets of
-the header only. This finds holes and changed parameter sets anywhere in a film, at the cost of
+Every packet must be a whole number of NAL units, hold one frame, and use the parameter sets of
+the header only. This finds holes and changed parameter sets anywhere in a video, at the cost of
 reading it once. It also finds the units that are neither frames nor parameter sets: they can have
 captions, a GPS position and any other data.
 """
@@ -118,7 +118,7 @@ def _configuration(entry: bytes) -> Configuration | None:
 
 def _fault(units: list[Unit], configuration: Configuration, first: bool) -> str:
     """What is wrong with the units of a packet. ``first`` says that it is the first packet."""
-    pictures = 0
+    frames = 0
     for unit in units:
         # A unit never has these three bytes, except at its end: they would look like a start code.
         if b"\0\0\0" in unit.data and b"\0\0\0" in unit.data.rstrip(b"\0"):
@@ -135,9 +135,9 @@ def _fault(units: list[Unit], configuration: Configuration, first: bool) -> str:
         if slice_type > 9 or parameter_id not in configuration.picture_parameter_ids:
             return "has a damaged slice"
         if first and unit.kind != 5:
-            return "is not a key frame"
-        pictures += first_macroblock == 0
-    return "" if pictures == 1 else f"has {pictures} pictures"
+            return "is not a keyframe"
+        frames += first_macroblock == 0
+    return "" if frames == 1 else f"has {frames} frames"
 
 
 def _golomb(data: bytes, count: int) -> tuple[int, ...]:

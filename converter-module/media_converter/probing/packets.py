@@ -16,7 +16,7 @@ _FIELDS: Final = "stream_index,pts_time,dts_time,duration_time,size,pos,flags"
 
 
 class Frame(NamedTuple):
-    """A picture as its packet describes it. Times are those of the file, in seconds."""
+    """A frame as its packet describes it. Times are those of the file, in seconds."""
 
     time: float
     duration: float
@@ -24,7 +24,7 @@ class Frame(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A time without a new picture, in seconds."""
+    """A time without a new frame, in seconds."""
 
     start: float
     end: float
@@ -48,9 +48,10 @@ def step(stream_index: int, start: float | None, end: float | None, deep_probe: 
 
 
 class PacketReader:
-    """Reads the lines that the step prints. ``offsets`` are the offsets of the packets, or -1.
+    """Reads the lines that the step prints.
 
-    ``sizes`` are in bytes. The bytes of packets without a time count for the packet before them.
+    ``offsets`` are where the packets are in the file, in bytes, -1 if this is not known. ``sizes``
+    are in bytes. The bytes of packets without a time count for the packet before them.
     """
 
     def __init__(self) -> None:
@@ -113,11 +114,11 @@ class PacketReader:
 
     @property
     def leading(self) -> int:
-        """How many packets come before the first key picture."""
+        """How many packets come before the first keyframe."""
         return max(0, self.keys.find(1))
 
     def frames(self) -> list[Frame]:
-        """All pictures with a time, in the order in which they are shown."""
+        """All frames with a time, in the order in which they are shown."""
         rows = zip(self.times, self.durations, self.keys, strict=True)
         return sorted(Frame(time, duration, bool(key)) for time, duration, key in rows)
 
@@ -128,5 +129,5 @@ def covered(times: list[float], most: float) -> float:
 
 
 def gaps(times: list[float], least: float) -> list[Gap]:
-    """The times between two pictures that are at least ``least`` seconds apart."""
+    """The times between two frames that are at least ``least`` seconds apart."""
     return [Gap(a, b) for a, b in pairwise(times) if b - a >= least]

@@ -16,7 +16,7 @@ _EPSILON: Final = 1e-6
 _ROUNDING_SECONDS: Final = 0.005
 """Times may be rounded to milliseconds."""
 MAX_EARLY: Final = 0.55
-"""The share of a period by which a picture may come early. See filters.limit_frame_rate."""
+"""The share of a period by which a frame may come early. See filters.limit_frame_rate."""
 
 
 class Rates(NamedTuple):
@@ -33,14 +33,14 @@ class Rates(NamedTuple):
     frame_rate: float
 
     def exceeds(self, frame_rate: float) -> bool:
-        """Whether pictures must be dropped so that at most ``frame_rate`` come per second.
+        """Whether frames must be dropped so that at most ``frame_rate`` come per second.
 
         The rule is that of filters.limit_frame_rate, which drops them.
         """
         return not self.times or self.kept(frame_rate) < len(self.times)
 
     def kept(self, frame_rate: float) -> int:
-        """How many pictures remain if at most ``frame_rate`` may come per second."""
+        """How many frames remain if at most ``frame_rate`` may come per second."""
         if not self.times:
             return 0
         count, period, due = 0, 1 / frame_rate, self.times[0]

@@ -30,12 +30,12 @@ _LOUD_DB: Final = -16.0
 MAX_FLAT: Final = 6
 _MIN_DETAIL: Final = 24
 _KEY_SECONDS: Final = 5.0
-"""The mean time from a key picture to a place, as encoders of videos set key pictures."""
+"""The mean time from a keyframe to a place, as encoders of videos set keyframes."""
 _USUAL_RATE: Final = 25
 _SECONDS_PER_PIXEL: Final = 4e-9
 """To decode H.264."""
 _INSIDE: Final = 0.95
-"""Of what remains of a picture that was cut, so that the edge of what was cut off is not seen."""
+"""Of what remains of a frame that was cut, so that the edge of what was cut off is not seen."""
 
 
 def check_seconds(plan: ConversionPlan) -> float:
@@ -55,7 +55,7 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
     output, source = Files(run.make_temporary().fd), Files(run.source.fd)
     length = found.duration or 0.0
     if found.audio and plan.audio_index is not None:
-        _check_sound(
+        _check_audio(
             _levels(run, output, found.audio[0].stream_index, 0.0),
             _levels(run, source, plan.audio_index, plan.start),
             length,
@@ -63,7 +63,7 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
     if found.video and plan.video_index is not None:
         shown, video, begin = found.video[0].stream_index, plan.video_index, plan.start
         detail = _largest(lambda t: _detail(run, output, shown, t), length, MAX_FLAT)
-        # Without a picture, nothing was measured.
+        # Without a frame, nothing was measured.
         if 0 <= detail <= MAX_FLAT:
             kept = _inside(plan)
 
@@ -77,9 +77,9 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
 def check_pictures(
     run: Run, stream_index: int, made: Iterable[float], times: Iterable[float]
 ) -> None:
-    """Raise ConversionError if all pictures of the output have one colour, and the input's do not.
+    """Raise ConversionError if all frames of the output have one colour, and the input's do not.
 
-    ``made`` is the detail of pictures of the output, see :func:`detail_of` and
+    ``made`` is the detail of frames of the output, see :func:`detail_of` and
     :func:`detail_of_page`. ``stream_index`` is that of the input, and ``times`` are the same places
     there, in seconds.
     """
@@ -92,7 +92,7 @@ def check_pictures(
 
 
 def detail_of(run: Run, time: float) -> float:
-    """The detail of a picture of a film that was written: how far apart its luma is, 0 to 255.
+    """The detail of a frame of a video that was written: how far apart its luma is, 0 to 255.
 
     Below 0 if it cannot be decoded.
     """
@@ -113,7 +113,7 @@ def detail_of_page(run: Run, page: int) -> float:
 
 
 _Levels = Callable[[float], Level]
-"""A function that measures two seconds of sound at a time. It remembers what it measured."""
+"""A function that measures two seconds of audio from a given time. It remembers its results."""
 
 
 def _levels(run: Run, files: Files, index: int, begin: float) -> _Levels:
@@ -127,7 +127,7 @@ def _levels(run: Run, files: Files, index: int, begin: float) -> _Levels:
     return measure
 
 
-def _check_sound(made: _Levels, given: _Levels, length: float) -> None:
+def _check_audio(made: _Levels, given: _Levels, length: float) -> None:
     peak = _largest(lambda t: made(t).peak, length, _SILENCE_DB)
     # Without a level, nothing was measured.
     if -math.inf < peak <= _SILENCE_DB:
@@ -140,7 +140,7 @@ def _check_sound(made: _Levels, given: _Levels, length: float) -> None:
 
 
 def _is_noise(made: _Levels, length: float) -> bool:
-    """Whether the sound is as loud as can be at most places."""
+    """Whether the audio is as loud as can be at most places."""
     if made(length * _PLACES[0]).mean <= _NOISE_DB:
         return False
     return sum(made(length * place).mean > _NOISE_DB for place in _PLACES) > len(_PLACES) / 2
@@ -157,7 +157,7 @@ def _largest(measure: Callable[[float], float], length: float, enough: float) ->
 
 
 def _inside(plan: ConversionPlan) -> tuple[float, float]:
-    """The part of the input's pictures that the output has for certain."""
+    """The part of the input's frames that the output has for certain."""
     wide, high = plan.kept
     return wide * _INSIDE if wide < 1 else wide, high * _INSIDE if high < 1 else high
 
@@ -165,7 +165,7 @@ def _inside(plan: ConversionPlan) -> tuple[float, float]:
 def _detail(
     run: Run, files: Files, index: int, time: float, kept: tuple[float, float] = WHOLE
 ) -> float:
-    """The difference between the brightest and the darkest part of a picture, 0 to 255."""
+    """The difference between the brightest and the darkest part of a frame, 0 to 255."""
     pixels = run.run_tool(luma_step(run.limits, index, time, kept), files).stdout
     return float(max(pixels) - min(pixels)) if pixels else -math.inf
 

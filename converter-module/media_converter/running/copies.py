@@ -16,11 +16,11 @@ from media_converter.running.process import Files, ProcessResult
 from media_converter.running.run import Run
 from media_converter.step import Step
 
-# Up to this many pixels of all pictures together, the whole copy is decoded: 15 s of 720p.
+# Up to this many pixels of all frames together, the whole copy is decoded: 15 s of 720p.
 _MAX_PIXELS_TO_DECODE: Final = 350_000_000
 _SAMPLES: Final = 8
 _SAMPLE_SECONDS: Final = 1.0
-# A decoder of sound may need a packet or two before the first block of samples.
+# An audio decoder may need a packet or two before the first block of samples.
 _MAX_MISSING_BLOCKS: Final = 2
 # To estimate how long the check takes.
 _STEP_SECONDS: Final = 0.1
@@ -53,9 +53,9 @@ def check_seconds(plan: ConversionPlan) -> float:
     if not plan.copies_video or plan.expected.size is None or not plan.duration:
         return 0.0
     width, height = plan.expected.size
-    pictures = _USUAL_RATE * plan.duration
-    if pictures * width * height <= _MAX_PIXELS_TO_DECODE:
-        return _STEP_SECONDS + pictures * width * height * _SECONDS_PER_PIXEL
+    frames = _USUAL_RATE * plan.duration
+    if frames * width * height <= _MAX_PIXELS_TO_DECODE:
+        return _STEP_SECONDS + frames * width * height * _SECONDS_PER_PIXEL
     decoded = _SAMPLES * _SAMPLE_SECONDS * _USUAL_RATE + plan.duration / _KEY_SECONDS
     return (_SAMPLES + 1) * _STEP_SECONDS + decoded * width * height * _SECONDS_PER_PIXEL
 
@@ -99,7 +99,7 @@ def _count_fault(count: int, listing: PacketReader | None) -> str:
 
 
 def _decoding_fault(run: Run, plan: ConversionPlan, fd: int, count: int) -> str:
-    """Decode all of a short film. Of a long one, decode all key pictures and a few seconds."""
+    """Decode all of a short video. Of a long one, decode all keyframes and a few seconds."""
     width, height = plan.expected.size or (0, 0)
     if count * width * height <= _MAX_PIXELS_TO_DECODE or not plan.duration:
         return _check(run, decode_step(run.limits, "v:0"), fd, count)
@@ -113,7 +113,7 @@ def _decoding_fault(run: Run, plan: ConversionPlan, fd: int, count: int) -> str:
 
 
 def _check(run: Run, step: Step, fd: int, count: int | None = None) -> str:
-    """Decode a part of the copy. ``count`` is how many pictures there must be, if it is known."""
+    """Decode some of the copy. ``count`` is how many frames there must be, if it is known."""
     reader = LogReader()
     result = run.run_tool(step, Files(fd), on_error_line=reader.add_line)
     decoded = reader.result()

@@ -62,7 +62,7 @@ def loss(noun: str, counts: StreamCounts | None, corrupt: int, leading: int) -> 
     """The loss of a decoded stream.
 
     ``corrupt`` packets were decoded with faults. The first ``leading`` packets come before the
-    first key picture, so nobody can decode them. Fewer frames than packets are no loss if the
+    first keyframe, so nobody can decode them. Fewer frames than packets are no loss if the
     decoder reports no error: two fields can make one frame, and some frames are never shown.
     """
     if counts is None or counts.frames is None:
@@ -75,7 +75,7 @@ def loss(noun: str, counts: StreamCounts | None, corrupt: int, leading: int) -> 
 
 
 def missing_samples(promised: int, sample_rate: int, counts: StreamCounts | None) -> Loss:
-    """The loss of sound of which the header says how many samples it has.
+    """The loss of audio of which the header says how many samples it has.
 
     Without an error of the decoder, the header is wrong.
     """
@@ -86,7 +86,7 @@ def missing_samples(promised: int, sample_rate: int, counts: StreamCounts | None
 
 
 def longest_missing(source: list[float], output: list[float], least: float) -> float:
-    """The longest time without pictures in the output that has pictures in the source.
+    """The longest time without frames in the output that has frames in the source.
 
     Takes the sorted times of both. A shorter time than ``least`` is none.
     """
@@ -96,7 +96,7 @@ def longest_missing(source: list[float], output: list[float], least: float) -> f
         if not left or left[0] < seconds - _MIN_GAP_SECONDS:
             return seconds
         left.pop(0)
-    # What is missing before the first and after the last picture of the output is between none.
+    # What is missing before the first and after the last frame of the output is between none.
     outside = packets.covered(source, least) - packets.covered(output, least)
     return outside if outside >= least else 0.0
 
@@ -108,7 +108,7 @@ def hole_loss(
     last: int,
     others: Callable[[], Iterable[PacketReader]] = tuple,
 ) -> Loss | None:
-    """The loss of a part of a file, from the byte ``first`` to ``last``. None without a loss.
+    """The loss of a range of a file, from the byte ``first`` to ``last``. None without a loss.
 
     ``others`` lists the packets of the other streams. It is called if ``index`` ends at a hole.
     """
@@ -144,12 +144,12 @@ def _unread(
     last: int,
     others: Callable[[], Iterable[PacketReader]],
 ) -> Hole | None:
-    """The hole behind which no packet of any stream was read. ``end`` is the last place, or -1."""
+    """The hole behind which no packet of any stream was read. ``end`` is the last offset, or -1."""
 
     def first_behind(place: int) -> Hole | None:
         return next((hole for hole in holes if hole.size and place < hole.end < last), None)
 
-    # Without places, nobody knows where the packets are. A stream may end before others do.
+    # Without offsets, nobody knows where the packets are. A stream may end before others do.
     if end < 0 or first_behind(end) is None:
         return None
     return first_behind(max([end, *(max(other.offsets, default=-1) for other in others())]))

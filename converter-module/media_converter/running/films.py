@@ -1,6 +1,6 @@
 """Converts videos: plan, run, check copied streams, and plan again with what was found.
 
-Several videos of the same part of the input are encoded by one run of ffmpeg, which decodes once.
+Several videos of the same range of the input are encoded by one run of ffmpeg, which decodes once.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _VideoOutput:
         self._is_levelled = options.loudness is None
 
     def level(self, info: MediaInfo) -> None:
-        """Find the gain of the sound, once. Raises ConversionError."""
+        """Find the gain of the audio, once. Raises ConversionError."""
         if not self._is_levelled:
             self._is_levelled = True
             self.evidence, self.warnings = with_loudness(
@@ -83,7 +83,7 @@ class _VideoOutput:
 
 
 def same_part(one: object, other: object) -> bool:
-    """Whether two outputs are videos of the same part of the input."""
+    """Whether two outputs are videos of the same range of the input."""
     return (
         isinstance(one, VideoOptions)
         and isinstance(other, VideoOptions)
@@ -92,7 +92,7 @@ def same_part(one: object, other: object) -> bool:
 
 
 def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
-    """Convert to MP4 or WebM. All outputs are the same part of the same input.
+    """Convert to MP4 or WebM. All outputs are the same range of the same input.
 
     The functions of a batch must be called before the next batch is made. They raise
     ConversionError if an output is wrong.
@@ -113,7 +113,7 @@ def convert_videos(runs: Sequence[Run]) -> Iterator[Batch]:
 
 
 def plan_only(run: Run) -> tuple[ConversionPlan, rates.Rates | None]:
-    """The plan of a conversion of a video, and the rates of the requested part, if they are known.
+    """The plan of a conversion of a video, and the rates of the requested range, if they are known.
 
     Raises ConversionError if it cannot be converted.
     """

@@ -1,6 +1,6 @@
 """Shortens what tools print, so that the first and the last lines stay.
 
-A decoder can print a line for every block of a damaged picture. The first lines name the cause.
+A decoder can print a line for every block of a damaged frame. The first lines name the cause.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ class Forecast:
     own speed includes this, so it says nothing about a run of a few seconds, or about an encoder.
     From then on, the mean speed counts: the speed of the moment depends on the scene.
 
-    An encoder also fills a queue before it writes: it decodes and analyses pictures. It never does
-    this again for them. So if the queue is a large part of a short film, reading and writing are
+    An encoder also fills a queue before it writes: it decodes and analyses frames. It never does
+    this again for them. So if the queue is a large part of a short video, reading and writing are
     two kinds of work. The time before the first output says how long reading takes, and the rest
     of the time says how long writing takes.
     """

@@ -34,12 +34,12 @@ class Leveller:
 
     ``check_seconds`` is about how long it takes to measure the output.
 
-    ``target`` is in LUFS, None if the loudness stays. ``measure_sound`` measures the sound as the
+    ``target`` is in LUFS, None if the loudness stays. ``measure_audio`` measures the audio as the
     output will have it, without a gain.
     """
 
     def __init__(
-        self, run: Run, target: float | None, measure_sound: Callable[[], Loudness | None]
+        self, run: Run, target: float | None, measure_audio: Callable[[], Loudness | None]
     ) -> None:
         self.gain: Gain | None = None
         self.warnings: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Leveller:
         if target is None:
             return
         began = time.monotonic()
-        measured = measure_sound()
+        measured = measure_audio()
         if measured is None:
             # Nothing can be decoded, and the conversion will say so, or a sample is no number.
             self.warnings = (UNKNOWN,)

@@ -145,7 +145,7 @@ def _shrunk(run: Run, source: int, facts: image_input.ImageFacts) -> bytes:
 
 
 def _frame(run: Run, info: MediaInfo) -> bytes | None:
-    """A PNG of the frame that extract_thumbnail takes by default. None without a picture."""
+    """A PNG of the frame that extract_thumbnail takes by default. None if there is none."""
     video = next(iter((*info.video, *info.attached_pics)), None)
     if video is None:
         return None

@@ -105,13 +105,13 @@ def _part(run: Run, info: MediaInfo, video: VideoStream, place: Place, looks: bo
 
 
 def _is_dark(run: Run, video: VideoStream, time: float) -> bool:
-    """Whether the key picture before a time is dark. If there is none, this is not known."""
+    """Whether the keyframe before a time is dark. If there is none, this is not known."""
     pixels = run.run_tool(luma_step(run.limits, video.stream_index, time)).stdout
     return bool(pixels) and is_dark(sum(pixels) / len(pixels))
 
 
 def _judge(run: Run, preview: Preview) -> tuple[str, ...]:
-    """The warnings about a truncated film. Raises ConversionError if the file shows that it is."""
+    """The warnings about a truncated video. Raises ConversionError if the file shows that it is."""
     ends = [
         part.position.frame_time + part.position.frame_duration
         for part in preview.parts
@@ -132,7 +132,7 @@ def _judge(run: Run, preview: Preview) -> tuple[str, ...]:
 
 
 def _check_content(run: Run, preview: Preview) -> None:
-    """Raise ConversionError if the preview has one colour where the film has not."""
+    """Raise ConversionError if the preview has one colour where the video has not."""
     begins = accumulate((part.seconds for part in preview.parts[:-1]), initial=0.0)
     made = (content.detail_of(run, begin) for begin in begins)
     content.check_pictures(run, preview.video.stream_index, made, _times(preview))

@@ -14,7 +14,7 @@ from media_converter.running.forecast import Forecast, checks
 # hardly moves.
 _MIN_BYTES_PER_SECOND: Final = 100
 _MIN_BYTES_PER_SECOND_OF_UNKNOWN_DURATION: Final = 5
-# A file of two pictures may rightly state an hour, and an hour of silence is a small output.
+# A file of two frames may rightly state an hour, and an hour of silence is a small output.
 _ALWAYS_PLAUSIBLE_SECONDS: Final = 3600
 # In microseconds. No file has a time like this.
 _NO_TIME: Final = 1 << 62
@@ -62,7 +62,7 @@ class Meter:
         self._percent = 0
         self._after, self._read, self._now = after, read, now
         self._forecast = Forecast(now())
-        # Seconds of media for a picture, until now.
+        # Seconds of media for a frame, until now.
         self._picture_seconds = 0.0
         self.state: tuple[str, ...] = ()
 
@@ -97,7 +97,7 @@ class Meter:
         return Progress(self._percent, speed, self._left(done, self._duration))
 
     def _by_pictures(self, done: float | None) -> float | None:
-        """The time that was written. When one stream has ended, ffmpeg tells the pictures only."""
+        """The time that was written. When one stream has ended, ffmpeg only counts the frames."""
         frame = self._block.get("frame", "")
         pictures = int(frame) if frame.isdecimal() else 0
         if done is None:

@@ -47,7 +47,7 @@ Batch = list[tuple[int, Callable[[], Converted]]]
 
 
 Listed = tuple[int, tuple[float, float] | None]
-"""The index of a stream, and a part in seconds from the start of the file. None: all of it."""
+"""The index of a stream, and a range in seconds from the start of the file. None: all of it."""
 
 
 class Known:
@@ -67,9 +67,9 @@ class Run(NamedTuple):
     """The work on one output: its task and the objects that all conversions use.
 
     ``make_temporary`` creates the temporary file at its first call and returns the same file later.
-    ``find_holes`` finds what the structure of the input does not explain, up to a place or, with
-    None, in all of it. It reads most of that, but only once. All outputs of the same input share
-    ``find_holes`` and ``known``.
+    ``find_holes`` finds what the structure of the input does not explain, up to an offset or,
+    with None, in all of it. It reads most of that, but only once. All outputs of the same input
+    share ``find_holes`` and ``known``.
     """
 
     task: Task
@@ -94,8 +94,8 @@ class Run(NamedTuple):
         """Run a tool. It inherits only the input, unless ``files`` names others.
 
         ``stderr`` of the result has only the errors of ffmpeg, and all lines of other tools.
-        ``on_error_line`` gets all lines of standard error. Raises ConversionError with the reason OutOfMemory if the kernel killed the tool for
-        its memory.
+        ``on_error_line`` gets all lines of standard error. Raises ConversionError with the reason
+        OutOfMemory if the kernel killed the tool for its memory.
         """
         files = files or Files(self.source.fd)
 
@@ -163,7 +163,7 @@ class Run(NamedTuple):
 
 
 def hole_finder(source: Input, runner: Runner) -> Callable[[int | None], tuple[Hole, ...]]:
-    """A function that finds the holes of the input up to a place. It walks once for each place."""
+    """A function that finds the holes of the input up to an offset. It walks once for each."""
     read_input = structure.reader(source.fd)
 
     def read(offset: int, count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Makes a storyboard: scan the film, fill in what the scan did not find, encode, verify."""
+"""Makes a storyboard: scan the video, fill in what the scan did not find, encode, verify."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from media_converter.step import Step
 from media_converter.typed_options import StoryboardOptions
 
 _MANY: Final = 0.5
-"""If more than this share of the pictures is missing, the whole film is decoded."""
+"""If more than this share of the frames is missing, the whole video is decoded."""
 _MAX_MEAN_DIFFERENCE: Final = 12
-"""Of 255, between a picture and what the sprite shows of it."""
+"""Of 255, between a frame and what the sprite shows of it."""
 
 
 def write_storyboard(run: Run, options: StoryboardOptions) -> Converted:
@@ -82,7 +82,7 @@ def _vtt(run: Run, board: Storyboard) -> bytes:
 
 
 class _SpriteMaker:
-    """The pictures of a film that were found so far. They are in memory, as the pixels of a TIFF.
+    """The frames of a video that were found so far. They are in memory, as the pixels of a TIFF.
 
     libvips reads the TIFF, so that no format that loses detail is between decoder and encoder.
     """
@@ -109,7 +109,7 @@ class _SpriteMaker:
         os.close(self._decoded)
 
     def read(self) -> None:
-        """Find all pictures. Raises ConversionError if there is none."""
+        """Find all frames. Raises ConversionError if there is none."""
         if self._scan.video.codec not in INTRA_ONLY_CODECS:
             self._read_through("nokey")
             if len(self._missing()) > _MANY * self._board.pictures:
@@ -121,7 +121,7 @@ class _SpriteMaker:
                 ExitReason.INPUT_DAMAGED, "no picture can be decoded; upload the file again"
             )
         for number in self._missing():
-            # A player still shows the picture before it.
+            # A player still shows the frame before it.
             before = [other for other in found if other < number]
             self._put(number, self._get(before[-1] if before else found[0]))
 
@@ -129,7 +129,7 @@ class _SpriteMaker:
         return [number for number in range(self._board.pictures) if number not in self._means]
 
     def _read_through(self, skip: str) -> None:
-        """Read the film from start to end, and keep the first picture of each part."""
+        """Read the video from start to end, and keep the first frame of each part."""
         run, length = self._run, self._board.times[-1] / 1000
         longest = max_plausible_duration(length, run.source.size_bytes)
         meter = Meter(length, run.on_progress, longest)
@@ -152,7 +152,7 @@ class _SpriteMaker:
             self._own.add(number)
 
     def _read_single(self) -> None:
-        """Read each picture that is still missing from the key picture before it."""
+        """Read each frame that is still missing from the keyframe before it."""
         run, scan, board = self._run, self._scan, self._board
         last: tuple[int, Position] | None = None
         for number in self._missing():
@@ -182,7 +182,7 @@ class _SpriteMaker:
     def _decode(
         self, step: Step, meter: Meter | None = None
     ) -> tuple[list[float], LogReader, ProcessResult]:
-        """Run ffmpeg. Returns the times of the pictures that it has written to memory."""
+        """Run ffmpeg. Returns the times of the frames that it has written to memory."""
         times: list[float] = []
         log = LogReader()
 
@@ -199,12 +199,12 @@ class _SpriteMaker:
         return times[:written], log, result
 
     def _pixels(self, place: int) -> bytes:
-        """One of the pictures that ffmpeg has written."""
+        """One of the frames that ffmpeg has written."""
         size = self._board.tile_bytes
         return os.pread(self._decoded, size, place * size)
 
     def _rows(self, number: int) -> Iterator[tuple[int, int]]:
-        """Where each row of a picture is in the TIFF, and where in the picture."""
+        """Where each row of a frame is in the TIFF, and where in the frame."""
         left, top = self._board.place(number)
         (width, height), whole = self._board.tile, self._board.sprite[0]
         for row in range(height):
@@ -230,7 +230,7 @@ class _SpriteMaker:
         lost = [number for number in range(self._board.pictures) if number not in self._own]
         size, found = run.source.size_bytes, tuple[Hole, ...]()
         if lost:
-            # A part without a picture of its own is no fault, unless the file lacks something.
+            # A part without a frame of its own is no fault, unless the file lacks something.
             found = run.find_holes(None)
             listing = survey.list_part(run, info, self._scan.video.stream_index, None)
             if found and (loss := damage.hole_loss(found, listing, 0, size)):
@@ -264,7 +264,7 @@ class _SpriteMaker:
         )
 
     def _check_pictures(self, output: int) -> None:
-        """Decode the sprite, and compare the mean colour of each picture."""
+        """Decode the sprite, and compare the mean colour of each frame."""
         result = image.run_image_tool(self._run, means_step(self._board), Files(output))
         small = png.decode(result.stdout) if result.exit_code == 0 else None
         if small is None:
@@ -282,14 +282,14 @@ class _SpriteMaker:
 
 
 def is_like(shown: Sequence[float], wanted: Sequence[float]) -> bool:
-    """Whether the mean colours of two pictures are the same, but for the loss of an encoder."""
+    """Whether the mean colours of two frames are the same, but for the loss of an encoder."""
     return len(shown) == len(wanted) and all(
         abs(a - b) <= _MAX_MEAN_DIFFERENCE for a, b in zip(shown, wanted, strict=True)
     )
 
 
 def _loss(decoded: Decoded, stream_index: int) -> damage.Loss:
-    """The loss of the pictures that were to be decoded. Others were skipped."""
+    """The loss of the frames that were to be decoded. Others were skipped."""
     counts = decoded.streams.get(stream_index)
     if counts is not None:
         counts = counts._replace(packets=(counts.frames or 0) + counts.errors)

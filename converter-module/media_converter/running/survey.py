@@ -12,7 +12,7 @@ from media_converter.planning.plan import Position
 from media_converter.probing import encryption, ffprobe, packets
 from media_converter.probing.codecs import WITHOUT_TIMESTAMPS
 from media_converter.probing.media import MediaInfo, Unread, VideoStream
-from media_converter.probing.packets import PacketReader, Frame
+from media_converter.probing.packets import Frame, PacketReader
 from media_converter.running import verify
 from media_converter.running.failures import is_too_large
 from media_converter.running.process import Files
@@ -87,7 +87,7 @@ def _encrypted() -> ConversionError:
 
 
 def _without_covers(run: Run, info: MediaInfo) -> MediaInfo:
-    """Treat a video track with a single picture as a cover if there is another video track."""
+    """Treat a video track with a single image as a cover if there is another video track."""
     if len(info.video) < 2 or not any(video.codec in _STILL_CODECS for video in info.video):
         return info
     covers = [
@@ -95,10 +95,10 @@ def _without_covers(run: Run, info: MediaInfo) -> MediaInfo:
         for video in info.video
         if video.codec in _STILL_CODECS and list_packets(run, info, video.stream_index).packets == 1
     ]
-    films = tuple(video for video in info.video if video not in covers)
-    if not films:
+    videos = tuple(video for video in info.video if video not in covers)
+    if not videos:
         return info
-    return info._replace(video=films, attached_pics=(*info.attached_pics, *covers))
+    return info._replace(video=videos, attached_pics=(*info.attached_pics, *covers))
 
 
 def _with_packets(run: Run, info: MediaInfo) -> Iterator[Unread]:
@@ -136,7 +136,7 @@ def list_packets(
 def list_part(
     run: Run, info: MediaInfo, stream_index: int, part: tuple[float, float] | None
 ) -> PacketReader:
-    """The packets of a stream that are shown within a part, in seconds from the file's start.
+    """The packets of a stream that are shown within a range, in seconds from the file's start.
 
     They are listed once, however many outputs need them.
     """

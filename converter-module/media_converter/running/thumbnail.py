@@ -1,4 +1,4 @@
-"""Extracts a thumbnail: the picture at the requested time, or a bright one."""
+"""Extracts a thumbnail: the frame at the requested time, or a bright one."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from media_converter.typed_options import ThumbnailOptions
 
 
 def extract(run: Run, options: ThumbnailOptions) -> ConversionPlan:
-    """Write the thumbnail. Returns the plan of the picture that was written."""
+    """Write the thumbnail. Returns the plan of the frame that was written."""
     return extract_bright_frame(run, request_for(run, options), run.make_temporary().fd)
 
 
 def request_for(run: Run, options: ThumbnailOptions) -> ThumbnailRequest:
-    """What to extract. Raises ConversionError if the input has no picture."""
+    """What to extract. Raises ConversionError if the input has no frame and no cover."""
     info = survey.probe(run)
     # A song has no video. Its thumbnail is its cover.
     cover = None if info.video else next(iter(info.attached_pics), None)
@@ -84,7 +84,7 @@ def _extract_at(
 
 
 def _is_known(shape: Shape, video: VideoStream) -> bool:
-    """Whether decoded pictures have the shape that the file states.
+    """Whether decoded frames have the shape that the file states.
 
     If the container hides a border, ffmpeg prints the size with it. The shape of the pixels that
     the container states may then be wrong.
@@ -99,7 +99,7 @@ def _extract(
 ) -> float | None:
     """Write the planned frame and return its mean luma, 0 to 255. None if there is no frame.
 
-    ``shapes`` receives those of the decoded pictures.
+    ``shapes`` receives those of the decoded frames.
     """
 
     def add_line(line: str) -> None:

@@ -43,7 +43,7 @@ class Source(NamedTuple):
     """What is known about the input before it is converted.
 
     ``listing`` has the packets of the video, or of the audio if that is all that is wanted, within
-    the requested part. None if nobody needs it. ``part`` is the requested part in seconds from the
+    the requested range. None if nobody needs it. ``part`` is this range in seconds from the
     start of the file, None for all of it.
     """
 
@@ -62,14 +62,14 @@ class ToolRun(NamedTuple):
 
 
 def convert_audio(run: Run, options: AudioOptions) -> Converted:
-    """Convert the sound to the format of the output."""
+    """Convert the audio to the format of the output."""
     written = AUDIO_FORMATS[run.task.output_format]
     info = survey.probe(run)
     info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
     cover = _cover(run, info) if written.keeps_cover else None
     part = part_of(options)
-    copying = _copyable_sound(run, options)
-    leveller = Leveller(run, options.loudness, partial(_measure_sound, run, info, options))
+    copying = _copyable_audio(run, options)
+    leveller = Leveller(run, options.loudness, partial(_measure_audio, run, info, options))
     while True:
         plan = plan_audio(
             info,
@@ -94,9 +94,9 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
 
 
 def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
-    """The plan of a conversion of sound. Raises ConversionError if it cannot be converted."""
+    """The plan of an audio conversion. Raises ConversionError if it cannot be converted."""
     written = AUDIO_FORMATS[run.task.output_format]
-    info, copying = survey.probe(run), _copyable_sound(run, options)
+    info, copying = survey.probe(run), _copyable_audio(run, options)
     return plan_audio(
         info,
         options,
@@ -107,13 +107,13 @@ def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
     )
 
 
-def _measure_sound(run: Run, info: MediaInfo, options: AudioOptions) -> Loudness | None:
+def _measure_audio(run: Run, info: MediaInfo, options: AudioOptions) -> Loudness | None:
     audio = require_audio(info)
     filters = audio_output_filters(audio, options, AudioOutput(run.task.output_format))
     return measure(run, info, audio.stream_index, filters, input_options(audio, options))
 
 
-def _copyable_sound(run: Run, options: AudioOptions) -> MayCopy:
+def _copyable_audio(run: Run, options: AudioOptions) -> MayCopy:
     is_whole = part_of(options) is None and not _inner(run, run.find_holes(None))
     return MayCopy(audio=is_whole)
 
@@ -125,7 +125,7 @@ def source_of_audio(
     listing: PacketReader | None = None
     if part is not None and part[1] != float("inf") and stream_index is not None:
         listing = survey.list_part(run, info, stream_index, part)
-        return Source(info, listing, run.find_holes(_last_place(listing, part)), part)
+        return Source(info, listing, run.find_holes(_last_offset(listing, part)), part)
     lost = run.find_holes(None)
     if lost and stream_index is not None:
         listing = survey.list_part(run, info, stream_index, part)
@@ -133,7 +133,7 @@ def source_of_audio(
 
 
 def part_of(options: VideoOptions | AudioOptions) -> Part | None:
-    """The requested part of the input. None for all of it."""
+    """The requested range of the input, from when to when. None for all of it."""
     if not options.start and options.duration is None:
         return None
     length = float("inf") if options.duration is None else options.duration
@@ -141,14 +141,14 @@ def part_of(options: VideoOptions | AudioOptions) -> Part | None:
 
 
 def survey_input(run: Run, info: MediaInfo, stream_index: int, options: VideoOptions) -> Source:
-    """What the packets of a stream and the structure of the input tell about a part."""
+    """What the packets of a stream and the structure of the input tell about a range."""
     part = part_of(options)
     listing = survey.list_part(run, info, stream_index, part)
-    return Source(info, listing, run.find_holes(_last_place(listing, part)), part)
+    return Source(info, listing, run.find_holes(_last_offset(listing, part)), part)
 
 
-def _last_place(listing: PacketReader, part: Part | None) -> int | None:
-    """Where the last packet of a part is. None if it may be at the end of the file."""
+def _last_offset(listing: PacketReader, part: Part | None) -> int | None:
+    """The offset of the last packet of a range. None if it may be at the end of the file."""
     if part is None or part[1] == float("inf"):
         return None
     last = max(listing.offsets, default=-1)
@@ -156,7 +156,7 @@ def _last_place(listing: PacketReader, part: Part | None) -> int | None:
 
 
 def _inner(run: Run, lost: tuple[Hole, ...]) -> bool:
-    """Whether a part is lost before the end of the file."""
+    """Whether bytes are lost before the end of the file."""
     return any(hole.size and hole.start < run.source.size_bytes for hole in lost)
 
 
@@ -165,7 +165,7 @@ def learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evide
     return evidence._replace(
         may_copy=evidence.may_copy._replace(**dict.fromkeys(failed, False)),
         size_varies=evidence.size_varies or "video" in decoded.reconfigured,
-        sound_varies=evidence.sound_varies or "audio" in decoded.reconfigured,
+        audio_varies=evidence.audio_varies or "audio" in decoded.reconfigured,
     )
 
 
@@ -233,7 +233,7 @@ def run_plans(
 
 
 def _share_read(run: Run) -> float:
-    """The share of the input that the tool has read. 0: not known, or only a part is wanted."""
+    """The share of the input that the tool has read. 0: not known, or only a range is wanted."""
     options, pid = run.task.options, run.runner.pid
     if pid is None or not isinstance(options, VideoOptions | AudioOptions) or part_of(options):
         return 0.0
@@ -261,7 +261,7 @@ def finish(run: Run, source: Source, tool_run: ToolRun) -> Converted:
     if plan.expected.container in ("mp4", "m4a"):
         verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
     content.check(run, info, plan, found)
-    warnings += short + (() if _wants_no_sound(run) else _untold(info, plan))
+    warnings += short + (() if _wants_no_audio(run) else _untold(info, plan))
     for warning in warnings:
         run.log(warning)
     return Converted(_describe(plan, found, sha256(output.fd, run.runner.check)), warnings)
@@ -314,7 +314,7 @@ def _missing_samples(
 
 
 def _hole_loss(run: Run, source: Source, plan: ConversionPlan) -> damage.Loss | None:
-    """What the file itself lacks of the requested part."""
+    """What the file itself lacks of the requested range."""
     listing = source.listing
     if not source.holes or listing is None:
         return None
@@ -335,7 +335,7 @@ def _hole_loss(run: Run, source: Source, plan: ConversionPlan) -> damage.Loss | 
 
 
 def _missing_seconds(run: Run, source: Source) -> float:
-    """The longest time without pictures that the input's index does not have."""
+    """The longest time without frames in the output that has frames in the input."""
     output = run.make_temporary().fd
     if source.listing is None or not os.fstat(output).st_size:
         return 0.0
@@ -344,7 +344,7 @@ def _missing_seconds(run: Run, source: Source) -> float:
     return damage.longest_missing(sorted(source.listing.times), sorted(written.times), least)
 
 
-def _wants_no_sound(run: Run) -> bool:
+def _wants_no_audio(run: Run) -> bool:
     options = run.task.options
     return isinstance(options, VideoOptions) and options.audio == "none"
 

@@ -1,6 +1,6 @@
-"""Gives the sound of a video the wanted loudness, before the video is encoded.
+"""Gives the audio of a video the wanted loudness, before the video is encoded.
 
-The sound alone is written to the temporary file of the output and measured there, in several tries
+The audio alone is written to the temporary file of the output and measured there, in several tries
 if it takes them. Then the video is encoded once, with the gain that was found.
 """
 
@@ -24,14 +24,14 @@ from media_converter.typed_options import VideoOptions
 def with_loudness(
     run: Run, info: MediaInfo, options: VideoOptions, evidence: Evidence
 ) -> tuple[Evidence, tuple[str, ...]]:
-    """The evidence with the gain of the sound, and warnings. Raises ConversionError."""
+    """The evidence with the gain of the audio, and warnings. Raises ConversionError."""
     audio = sound_of(info, choose_video(info), options)
     if audio is None or options.loudness is None:
         return evidence, ()
     sound = plan_sound(audio, options, evidence)
     leveller = Leveller(run, options.loudness, partial(_measure, run, info, sound, options))
     while leveller.gain is not None:
-        _write_sound(run, info, sound, evidence._replace(gain=leveller.gain))
+        _write_audio(run, info, sound, evidence._replace(gain=leveller.gain))
         if leveller.is_right():
             break
     return evidence._replace(gain=leveller.gain), leveller.warnings
@@ -44,7 +44,7 @@ def _measure(
     return measure(run, info, index, sound.filters, read, options.duration)
 
 
-def _write_sound(run: Run, info: MediaInfo, sound: VideoSound, evidence: Evidence) -> None:
+def _write_audio(run: Run, info: MediaInfo, sound: VideoSound, evidence: Evidence) -> None:
     options = run.task.options
     if not isinstance(options, VideoOptions) or evidence.gain is None:
         raise TypeError(f"no loudness is wanted: {options}")

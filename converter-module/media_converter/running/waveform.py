@@ -1,4 +1,4 @@
-"""Draws the waveform of a sound, or writes its peaks in the format of audiowaveform, version 2."""
+"""Draws a waveform, or writes the peaks of the audio in the format of audiowaveform, version 2."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _level(text: str) -> float:
 class Levels:
     """The highest level in each tenth of a second, to compare it with another measurement.
 
-    Of a very long sound, in longer steps, so that it needs little memory.
+    Of very long audio, in longer steps, so that it needs little memory.
     """
 
     def __init__(self, block_seconds: float) -> None:
@@ -121,7 +121,7 @@ class Levels:
 
 
 class PeaksDocument:
-    """Writes the JSON document piece by piece, so that a long sound needs little memory."""
+    """Writes the JSON document piece by piece, so that long audio needs little memory."""
 
     def __init__(self, fd: int, audio: AudioStream, samples_per_pixel: int) -> None:
         self._fd = fd
@@ -160,7 +160,7 @@ class PeaksDocument:
 
 
 def write_waveform(run: Run, options: WaveformOptions) -> Converted:
-    """Measure the sound and write its waveform."""
+    """Measure the audio and write its waveform."""
     info = survey.probe(run)
     audio = require_audio(info)
     output_format, fd = run.task.output_format, run.make_temporary().fd

@@ -26,7 +26,7 @@ def open_root(path: str) -> int:
 def open_file(root: int, path: str) -> OpenFile:
     """Open a regular file for reading. ``path`` is from the root; a slash at its start is optional.
 
-    Raises FileNotFoundError if there is no such file: also if the path goes through a link, or is
+    Raises FileNotFoundError if there is no such file, or if the path goes through a link or is
     that of a folder or of a special file. Raises OSError if the file cannot be opened.
     """
     parts = [part for part in path.split("/") if part]

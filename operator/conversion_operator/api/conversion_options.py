@@ -66,14 +66,15 @@ class ConversionOptions(ApiModel):
     without p. Default: the size of the input.
     """
     max_bitrate: MaxBitrate | None = None
-    """Highest bit rate of the video, for video_to_mp4 and video_to_webm. A video that is larger is
-    not copied. It can only lower the limit that quality sets. Allowed: 100 to 100000 kbit/s, as a
-    whole number (4000) or a string ("4000k"). Default: the limit of the quality, which depends on
-    the size and the frame rate: 5760 for medium at 720p with 25 frames per second.
+    """Highest bit rate of the video, for video_to_mp4 and video_to_webm. A video with a higher bit
+    rate is encoded, not copied. It can only lower the limit that quality sets. Allowed: 100 to
+    100000 kbit/s, as a whole number (4000) or a string ("4000k"). Default: the limit of the
+    quality, which depends on the size and the frame rate: 5760 for medium at 720p with 25 frames
+    per second.
     """
     max_frame_rate: MaxFrameRate | None = None
-    """Most pictures per second, for video_to_mp4 and video_to_webm. A video with fewer is not
-    changed. Allowed: 1 to 60, as a number or a string. Default: 60.
+    """Highest frame rate, in frames per second, for video_to_mp4 and video_to_webm. A lower one is
+    not changed. Allowed: 1 to 60, as a number or a string. Default: 60.
     """
     audio: Annotated[str, _strings("audio")] | None = None
     """Whether the output has the sound of the video, for video_to_mp4 and video_to_webm. Allowed:
@@ -83,8 +84,8 @@ class ConversionOptions(ApiModel):
     """Bit rate of the output, for audio_to_mp3, and for audio_convert to .m4a, .opus and .ogg.
     A bit rate that the format does not have for mono or stereo becomes the nearest one. Allowed:
     32k, 40k, 48k, 56k, 64k, 80k, 96k, 112k, 128k, 160k, 192k, 224k, 256k or 320k, or the number
-    without k. Default: 192k for audio_to_mp3; 128k for .m4a and .ogg and 96k for .opus, in mono
-    96k, 80k and 64k.
+    without k. Default: 192k for audio_to_mp3; 128k for .m4a and .ogg, 96k for .opus; in mono
+    96k for .m4a, 80k for .ogg, 64k for .opus.
     """
     channels: Annotated[str, _strings("channels")] | None = None
     """Channels of the output, for audio_to_mp3 and audio_convert. Allowed: mono or stereo. Default:

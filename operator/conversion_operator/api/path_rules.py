@@ -15,6 +15,7 @@ from media_converter.forbidden_paths import (
 )
 
 _STORYBOARD: Final = ConversionType.VIDEO_STORYBOARD
+_EXAMPLES: Final = {"inputFile": "input/holiday.mov", "outputFile": "output/holiday.mp4"}
 
 
 def path_rules(name: str) -> list[ValidationRule]:
@@ -22,7 +23,8 @@ def path_rules(name: str) -> list[ValidationRule]:
     return [
         ValidationRule(
             f"self.{name}.matches({cel_string(PATH_PATTERN)})",
-            f"{name} must be the path of a file without empty folders, such as input/holiday.mov",
+            f"{name} must be the path of a file, such as {_EXAMPLES[name]}, without // and without "
+            "/ at its end",
             f".{name}",
         ),
         ValidationRule(
@@ -45,7 +47,7 @@ def path_rules(name: str) -> list[ValidationRule]:
 
 
 def _from_root(path: str) -> str:
-    """CEL for a path with its leading slash. Other rules reject empty folders, . and .."""
+    """CEL for a path with its leading slash. Other rules reject doubled slashes, . and .."""
     return f"({path}.startsWith('/') ? {path} : '/' + {path})"
 
 

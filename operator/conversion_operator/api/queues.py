@@ -7,13 +7,13 @@ all tenants.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from conversion_operator.api import names
 from conversion_operator.api.api_model import ApiModel
-from conversion_operator.api.status import Condition
+from conversion_operator.api.status import Message, ReasonText, StatusModel, Time
 
 MAX_PARALLEL = 10000
 MAX_WEIGHT = 1000
@@ -37,9 +37,9 @@ class LightSlots(ApiModel):
     """Slots for light conversions."""
 
     reserved: Annotated[int, Field(ge=0, le=MAX_PARALLEL)]
-    """Number of slots that conversions may not take, in any queue, if one of their types begins
-    with video_ and they are no dry runs. At least one such conversion may run all the same.
-    Allowed: less than maxParallel.
+    """Number of slots kept for light conversions of this queue. The other conversions of all queues
+    leave them free, but one of those may always run. A conversion is light if it is a dry run, or
+    if none of its types begins with video_. Allowed: less than maxParallel.
     """
 
 
@@ -72,7 +72,7 @@ class ConversionQueueSpec(ApiModel):
     not count as a retry. Default: None.
     """
     light: LightSlots | None = None
-    """Slots for light conversions: those of images and audio, and thumbnails."""
+    """Slots for light conversions: images, audio, thumbnails, media_info and dry runs."""
     namespaces: Annotated[list[NamespaceShare], Field(max_length=MAX_NAMESPACES)] | None = None
     """Weights and limits of single namespaces. Others have weight 1 and no limit of their own."""
 
@@ -90,12 +90,29 @@ class NamespaceCounts(ApiModel):
     """Number of conversions that wait for something else, such as the end of a back-off."""
 
 
+class QueueCondition(StatusModel):
+    """A condition of the queue."""
+
+    type: Annotated[str, StringConstraints(max_length=64)]
+    """Type of the condition: Active or Accepted."""
+    status: Literal["True", "False", "Unknown"]
+    """Status of the condition: True or False."""
+    reason: ReasonText
+    """Reason of the condition. Of Active: Active, Held, Drained, NoSlots, Paused or Unreadable. Of
+    Accepted: Accepted or NoEffect.
+    """
+    message: Message
+    """The reason in a sentence."""
+    last_transition_time: Time
+    """When the status of the condition last changed."""
+
+
 class ConversionQueueStatus(ApiModel):
     """What the operator has counted, at most a few seconds ago."""
 
     observed_generation: int | None = None
     """The generation of the spec that is in force."""
-    conditions: list[Condition] | None = None
+    conditions: list[QueueCondition] | None = None
     """Active: conversions of this queue may start. Accepted: everything in the spec has an effect;
     if not, the message says what has none.
     """

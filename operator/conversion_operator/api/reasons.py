@@ -82,11 +82,13 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "contains the namespace.",
         ),
         _R.WAITING_FOR_SLOT: Explanation(
-            "Either all `CONVERTER_MAX_PARALLEL` slots are in use, or there are already as many "
-            "suspended Jobs as allowed (see `JobSuspended`). In the second case, `status.message` "
-            "says so.",
-            "Starts automatically. To start it earlier, raise `spec.priority` or "
-            "`CONVERTER_MAX_PARALLEL`.",
+            "No slot is free for this conversion. Either as many conversions run as "
+            "`CONVERTER_MAX_PARALLEL`, the ConversionQueue or its limit for the namespace allows. "
+            "Or the free slots are reserved for light conversions, or go to other namespaces "
+            "first: see docs/queues.md. Or as many Jobs are suspended as allowed (see "
+            "`JobSuspended`): `CONVERTER_MAX_PARALLEL`, but at least 10.",
+            "Starts automatically. `status.message` names the limits. To start it earlier, raise "
+            "`spec.priority` or the limit that is reached.",
         ),
         _R.PAUSED: Explanation(
             "`CONVERTER_ENABLED` is false, or a protective setting was invalid when the operator "
@@ -139,8 +141,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.CRD_OUTDATED: Explanation(
             "The CRD in the cluster is older than the operator. The API server would drop a part "
             "of the status.",
-            "Starts automatically after you apply the CRD of this release: `kubectl apply "
-            "--server-side -f crds/`.",
+            "Starts automatically after you apply the CRDs of this release: `kubectl apply "
+            "--server-side -f crds/`, or an upgrade of the Helm release that installs them.",
         ),
         _R.SUSPENDED: Explanation(
             "`spec.suspend` is true. An attempt that was running is stopped. It does not count as "
@@ -305,9 +307,10 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "The node stopped responding while the pod was running on it.",
             "If Kubernetes deleted the pod within `CONVERTER_LOST_SECONDS`: retried "
             "automatically, up to 10 times. If it did not, the conversion has failed: create a "
-            "new ConversionJob. You can do this while the old pod still exists. A conversion that "
-            "was being stopped by `spec.suspend` or HoldAndDrain does not fail: it waits. See "
-            "docs/queues.md.",
+            "new ConversionJob. If the old pod still exists, it may still write: first shut down "
+            "its node, or use another output path. A conversion that was being stopped by "
+            "`spec.suspend` or HoldAndDrain waits. It fails only if it is to start again while "
+            "the old pod exists: see docs/queues.md.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",
@@ -365,8 +368,9 @@ The last column says what the operator does automatically, and then what you can
   `spec.maxRetries` is `CONVERTER_MAX_RETRIES`.
 - **Retried automatically, up to 10 times**: the cluster ended the attempt. This does not count
   against `spec.maxRetries`.
-- **Not retried**: the conversion has ended. You cannot change the paths and options in its spec, so
-  remove the cause and create a new ConversionJob.
+- **Not retried**: the conversion has ended. You cannot change the paths and options in its spec.
+  Remove the cause, then create a new ConversionJob. To repeat the same spec:
+  `kubectl conversion retry NAME -n NAMESPACE`.
 
 Before a retry, `status.reason` is `RetryBackoff`, and `status.attempts` has the reason of each
 attempt. When no retry is left, `status.reason` is the reason of the last attempt, or

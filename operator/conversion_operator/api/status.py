@@ -299,16 +299,16 @@ class ConversionJobStatus(StatusModel):
 
     phase: Phase
     """Phase of the conversion, for people: Pending, Queued, Starting, Running, Succeeded, Failed or
-    Cancelled. Pending: no operator has seen the conversion yet. Running may follow up to 10 s after
-    the start, so a short conversion may go from Queued to its end. Programs wait for the condition
-    Finished.
+    Cancelled. Pending: no operator has seen the conversion yet, or it was restored from a backup
+    without its status. Running may follow up to 10 s after the start, so a short conversion may go
+    from Queued to its end. Programs wait for the condition Finished.
     """
     observed_generation: Count | None = None
     """The metadata.generation that this status describes."""
     conditions: Annotated[list[Condition], Field(max_length=CONDITIONS_KEPT)]
     """Finished is True when the conversion has ended, with or without success. Succeeded is Unknown
-    until then. Reconciling exists, and is True, until the conversion ends. Stalled exists, and is
-    True, if the conversion has failed.
+    until then. Reconciling exists, and is True, until the conversion ends. Stalled, as in kstatus,
+    exists, and is True, if the conversion has failed for any reason. It is not the reason Stalled.
     """
     reason: ReasonText
     """Why the conversion is in this phase. docs/reasons.md lists all reasons and what to do."""

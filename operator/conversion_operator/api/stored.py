@@ -97,8 +97,9 @@ def _read_fields(stored: object, without: set[Any]) -> ConversionJobSpec | None:
 def read_status(stored: object) -> StoredStatus:
     """The stored status of a ConversionJob.
 
-    The phase Pending means that no operator has written the status. A conversion that has ended
-    stays ended, whatever else its status contains.
+    A status with the phase Pending counts as no status: it is the default of the CRD, or says that
+    the conversion was restored. A conversion that has ended stays ended, whatever else its status
+    contains.
     """
     if stored is None or stored == {}:
         return StoredStatus(None)

@@ -97,7 +97,7 @@ class Cluster(QueueRequests, ProfileRequests):
     async def watch(
         self, resource: Resource, namespace: str, version: str, seconds: float
     ) -> AsyncIterator[WatchEvent[Object]]:
-        """Watch our objects: the changes after ``version``, for about so many seconds.
+        """Watch our objects: the changes after ``version``, for about ``seconds`` seconds.
 
         ``namespace`` may be ALL_NAMESPACES.
         """

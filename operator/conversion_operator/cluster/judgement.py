@@ -156,7 +156,7 @@ def parse_error(model: type[SettingsModel], field: str, text: str) -> str:
             return f". {allowed[0]}"
         return f": {str(raised or details['msg']).removesuffix('.')}"
     except Exception as error:
-        # A setting never ends the program, also if a validator has a mistake.
+        # A setting never ends the program, even if a validator has a mistake.
         return f": it cannot be read ({type(error).__name__})"
     return ""
 

@@ -39,7 +39,7 @@ from conversion_operator.cluster.objects import (
     WatchEvent,
 )
 from conversion_operator.cluster.parse_children import parse_job, parse_pod
-from conversion_operator.core.ended import keep_used
+from conversion_operator.core.ended import without_unused
 from conversion_operator.core.model import (
     EPOCH,
     NO_ANNOTATIONS,
@@ -181,7 +181,7 @@ def parse_metadata(body: Body) -> Metadata:
 
 def parse_used(body: Body) -> Conversion:
     """Parse a ConversionJob. Of one that has ended, keep only what the operator uses."""
-    return keep_used(parse_conversion(body))
+    return without_unused(parse_conversion(body))
 
 
 @lru_cache(maxsize=_SETS_KEPT)
@@ -206,7 +206,7 @@ def _annotations(meta: Body) -> Mapping[str, str]:
 
 
 def _outputs(raw_spec: Body, spec: ConversionJobSpec | None) -> list[tuple[str, str]]:
-    """The type and the path of each output, also if the spec is not valid. There may be none."""
+    """The type and the path of each output, even if the spec is not valid. There may be none."""
     if spec is not None:
         return [(str(each.conversion_type), each.output_file) for each in spec.all_outputs()]
     listed = raw_spec.get("outputs") or [raw_spec]

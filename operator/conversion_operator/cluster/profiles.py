@@ -23,8 +23,8 @@ class ProfileRequests(Client):
     async def get_profile(self, namespace: str, name: str) -> ProfileAnswer:
         """GET what a ConversionProfile says, or why conversions that name it wait.
 
-        Raises a ClusterError if there is no answer. So also if the API server serves no
-        ConversionProfiles: that does not mean that this one does not exist.
+        Raises a ClusterError if there is no answer. This includes that the API server serves no
+        ConversionProfiles at all, because that does not mean that this one does not exist.
         """
         path = f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PROFILE_PLURAL}/{name}"
         try:

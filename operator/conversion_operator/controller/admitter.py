@@ -101,22 +101,21 @@ class Admitter:
         self._needs_pass = True
         # When the next pass is needed even without a change, by the monotonic clock.
         self._due = 0.0
-        # The arrival time of the oldest change that no pass has handled yet, by the monotonic
-        # clock.
+        # When the oldest change that no pass has handled yet was noted, by the monotonic clock.
         self._first_change_at: float | None = None
         self._counted_at = 0.0
 
     def wake(self) -> None:
         """Ask for another pass, because a conversion may now be able to start."""
         self._needs_pass = True
-        self._note_change()
+        self._wake_loop()
 
-    def observe(self, uid: str) -> None:
+    def note_change(self, uid: str) -> None:
         """Note that a conversion, or its Jobs and pods, may have changed."""
-        self.queue.observe(uid)
-        self._note_change()
+        self.queue.note_change(uid)
+        self._wake_loop()
 
-    def _note_change(self) -> None:
+    def _wake_loop(self) -> None:
         if self._first_change_at is None:
             self._first_change_at = time.monotonic()
         self._wake.set()
@@ -160,7 +159,7 @@ class Admitter:
         return self._store.conversion(uid), self._store.children(uid)
 
     def _on_reservation_end(self, uid: str) -> None:
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
         self._enqueue(uid)
 
     async def _run_pass(self) -> float:
@@ -204,8 +203,8 @@ class Admitter:
         batch = self._attempts(selection)
         changed_uids = self.queue.take_changed()
         namespaces = {uid: self.queue.namespace_of(uid) for uid in batch}
-        queues = {uid: name for uid in namespaces if (name := self.queue.conversion_queue_of(uid))}
-        self._reserve(namespaces, queues)
+        found = ((uid, self.queue.conversion_queue_of(uid)) for uid in namespaces)
+        self._reserve(namespaces, {uid: name for uid, name in found if name})
         is_recorded = await self._record(batch, namespaces, selection.times)
         if is_recorded:
             self._virtual_times = selection.times
@@ -228,9 +227,10 @@ class Admitter:
     async def _update_queue(self) -> None:
         """Look at the conversions that have changed since the last pass, in slices.
 
-        The number of slices is that of the beginning: a write of the Lease waits for this.
+        The number of slices is fixed at the start, although more conversions may change meanwhile.
+        A write of the Lease waits for this method, so it must end.
         """
-        for _ in range(self.queue.marked // _SLICE):
+        for _ in range(self.queue.to_update // _SLICE):
             self._needs_pass |= self.queue.update(self._cluster.now(), _SLICE)
             await asyncio.sleep(0)
         self._needs_pass |= self.queue.update(self._cluster.now())
@@ -301,28 +301,28 @@ class Admitter:
         return attempts
 
     def _reserve(
-        self, namespaces: Mapping[str, str], queues: Mapping[str, str] | None = None
+        self, namespaces: Mapping[str, str], conversion_queues: Mapping[str, str] | None = None
     ) -> None:
         """Reserve a slot for each conversion, by uid.
 
-        ``queues`` is None for conversions that a former leader admitted: their ConversionQueues
-        are unknown.
+        ``conversion_queues`` is None for conversions that a former leader admitted: their
+        ConversionQueues are unknown.
         """
-        self._creator.reserve(namespaces, queues or {})
+        self._creator.reserve(namespaces, conversion_queues or {})
         for uid in namespaces:
-            self.queue.observe(uid)
+            self.queue.note_change(uid)
 
     async def _record(
         self, batch: Mapping[str, int], namespaces: Mapping[str, str], times: VirtualTimes
     ) -> bool:
-        """Record admissions on the Lease. If this fails, give up their reservations."""
+        """Record admissions on the Lease. If this fails, remove their reservations."""
         admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
         term, to_record = self._prepared_term, times.to_record()
         if not batch or await self._leadership.record_admissions(admissions, term, to_record):
             return True
         self._creator.release(batch)
         for uid in batch:
-            self.queue.observe(uid)
+            self.queue.note_change(uid)
         return False
 
     def _publish(self, selection: Selection, changed: Iterable[str], slots_in_use: int) -> None:
@@ -354,14 +354,14 @@ class Admitter:
         Cost: iterates over the namespaces on every pass. Sends one request for each namespace if
         the cached response about its claim has expired.
         """
-        namespaces = [name for name in self.queue.namespaces_that_wait() if name in startable]
+        namespaces = [name for name in self.queue.namespaces_with_unfinished() if name in startable]
         claim = self._policy.claim_name
         # At the same time: a request that gets no response must not delay the others.
         exist = await asyncio.gather(*(self._claims.exists(name, claim) for name in namespaces))
         missing = {name for name, found in zip(namespaces, exist, strict=True) if not found}
         # Many conversions may have changed during the requests. Ignore the result of `update`: this
         # pass already takes the changes into account, so they do not need another one.
-        while self.queue.marked > _SLICE:
+        while self.queue.to_update > _SLICE:
             self.queue.update(self._cluster.now(), _SLICE)
             await asyncio.sleep(0)
         # Read the rejections after the last await, to include those that arrive meanwhile.
@@ -386,9 +386,10 @@ class Admitter:
         admitted = {
             admission.namespace for admission in self._leadership.inherited_admissions.values()
         }
-        # From `_sync.begin_term` on, nothing starts until the inherited namespaces that were
-        # reported before have been listed. So call `_on_inherited` first for every namespace that
-        # may have running Jobs. The namespace is "" in an admission that an old release recorded.
+        # After `_sync.begin_term`, nothing starts for a limited time until all namespaces that are
+        # watched at that moment have been listed. So first report, with `_on_inherited`, every
+        # namespace that may have running Jobs. The namespace is "" in an admission that an old
+        # release recorded.
         self._on_inherited((admitted | {name for name in slots if slots[name]}) - {""})
         self._sync.begin_term()
         # Namespaces with 0 slots have no running Jobs, but callbacks may be owed there. Report them

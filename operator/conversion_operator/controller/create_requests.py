@@ -15,7 +15,7 @@ _LATE_CREATE_SECONDS: Final = 75.0
 """If a create request got no response, the API server may still create the Job within this time. It
 gives up on a request after 60 s; the rest is a margin."""
 
-_GIVE_UP_SECONDS: Final = 30.0
+_STOP_AFTER_SECONDS: Final = 30.0
 """If all create requests for a Job fail for this long, no more are sent, and the conversion waits
 for its next turn. So a namespace whose webhook fails does not hold slots for ever."""
 
@@ -27,24 +27,24 @@ class CreateRequests:
     ``unresolved_create_at`` is the time of the last create request whose result is unknown, None
     if there is none. ``failing_since`` is the time of the first failure in the current series of
     failures. The series ends when the attempt may not start, or when a list that it needs is
-    missing. ``given_up`` is why no more requests are sent.
+    missing. ``stopped_because`` is why no more requests are sent.
     """
 
     unresolved_create_at: float | None
     failing_since: float | None = None
-    given_up: Block | None = None
+    stopped_because: Block | None = None
 
     def record_unknown_result(self) -> None:
         """Record that a request was sent now, and that nobody knows its result."""
         self.unresolved_create_at = time.monotonic()
 
     def record_failure(self, problem: str) -> bool:
-        """Record a failure. True if the operator gives up, because all requests failed for 30 s."""
+        """Record a failure. True if no more requests are sent, because all failed for 30 s."""
         now = time.monotonic()
         self.failing_since = now if self.failing_since is None else self.failing_since
-        if now - self.failing_since >= _GIVE_UP_SECONDS:
-            self.given_up = Block(Reason.POD_REJECTED, problem)
-        return self.given_up is not None
+        if now - self.failing_since >= _STOP_AFTER_SECONDS:
+            self.stopped_because = Block(Reason.POD_REJECTED, problem)
+        return self.stopped_because is not None
 
     def may_take_effect_late(self) -> bool:
         """True while the API server may still carry out a request whose result is unknown."""

@@ -165,7 +165,7 @@ class Family:
         self._identify_all()
 
     def confirm_no_pod_left(self, uid: str) -> None:
-        """Take that a list of pods had no live pod of this suspended Job."""
+        """Record that a list of pods had no live pod of this suspended Job."""
         job = self._jobs.get(uid)
         if job is not None:
             self._children = None
@@ -235,7 +235,7 @@ class Family:
         self._identify_all()
 
     def use_attempts(self, exists: bool, attempts: Mapping[int, Attempt]) -> None:
-        """Take what the status says about the attempts. Nothing happens if no proof changed."""
+        """Use what the status says about the attempts. Nothing happens if no proof has changed."""
         before = self.evidence
         self.evidence = replace(before, exists=exists, attempts=attempts)
         for number in attempts:

@@ -96,7 +96,8 @@ async def watch_conversions(
 def _log_failure(namespace: str, error: Exception, delay: float, logged: str) -> str:
     """Log a failure in one line, and the same one in a row only once. Returns what was logged.
 
-    A namespace that the operator may not watch would fill the log: kopf fails there every minute.
+    A namespace that the operator has no right to watch would fill the log: kopf fails there every
+    minute.
     """
     problem = f"{type(error).__name__}: {error.args[0] if error.args else error}"
     cure = f". {watch_cure(namespace)}" if getattr(error, "status", None) == 403 else ""

@@ -85,7 +85,7 @@ class JobCreator:
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
         self._reserved: dict[str, str] = {}
         # The ConversionQueue in which each was admitted. Not known of those of a former leader.
-        self._queues: dict[str, str] = {}
+        self._conversion_queues: dict[str, str] = {}
         self._rejections = Rejections()
         self._failing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,7 +108,7 @@ class JobCreator:
 
         The Job may have been created there, although the response was lost.
         """
-        return self._queues
+        return self._conversion_queues
 
     @property
     def failing(self) -> Collection[str]:
@@ -118,16 +118,16 @@ class JobCreator:
         """
         return self._failing
 
-    def reserve(self, namespaces: Mapping[str, str], queues: Mapping[str, str]) -> None:
+    def reserve(self, namespaces: Mapping[str, str], conversion_queues: Mapping[str, str]) -> None:
         """Add reservations: the namespace and the ConversionQueue by uid."""
         self._reserved |= namespaces
-        self._queues |= queues
+        self._conversion_queues |= conversion_queues
 
     def release(self, uids: Iterable[str]) -> None:
         """Remove the reservations of attempts that were not started."""
         for uid in uids:
             del self._reserved[uid]
-            self._queues.pop(uid, None)
+            self._conversion_queues.pop(uid, None)
 
     def rejections(self) -> Mapping[str, Block]:
         """Why the Job of a uid was not created, for 20 s after the last request.
@@ -183,7 +183,7 @@ class JobCreator:
         # A cancelled task does not get here. It leaves the admission on the Lease for the next
         # leader.
         self._reserved.pop(uid, None)
-        self._queues.pop(uid, None)
+        self._conversion_queues.pop(uid, None)
         self._leadership.remove_admission(uid)
         self._enqueue(uid)
         self._wake()
@@ -196,10 +196,10 @@ class JobCreator:
         Returns True if no more requests are needed. The caller checks whether an earlier request
         may still create the Job.
         """
-        if requests.given_up:
+        if requests.stopped_because:
             # Renew the block each time, so that it lasts until 20 s after the reservation ends. In
             # these 20 s, other conversions can take the slot.
-            self._rejections.add(uid, requests.given_up)
+            self._rejections.add(uid, requests.stopped_because)
             return True
         try:
             if not self._has_lists(uid) or self._context.schema.must_wait:
@@ -290,7 +290,7 @@ class JobCreator:
 
     def _is_in_its_queue(self, conversion: Conversion) -> bool:
         """False if it was admitted in another ConversionQueue, and this one may have no room."""
-        admitted_in = self._queues.get(conversion.key.uid)
+        admitted_in = self._conversion_queues.get(conversion.key.uid)
         if admitted_in is None:
             return self._has_room(conversion)
         return admitted_in == conversion.queue

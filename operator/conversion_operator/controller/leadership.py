@@ -31,8 +31,8 @@ _RENEW_DEADLINE_SECONDS: Final = 20
 _RENEW_SECONDS: Final = 5
 _ACQUIRE_SECONDS: Final = 1
 # The API server may carry out the last create requests of a leader without marks for this long: see
-# _LATE_CREATE_SECONDS in controller/job_creator.py. It also covers the error of our estimate of the
-# server's time.
+# _LATE_CREATE_SECONDS in controller/create_requests.py. It also covers the error of our estimate of
+# the server's time.
 _LATE_UNMARKED: Final = timedelta(seconds=75)
 
 logger = logging.getLogger(__name__)

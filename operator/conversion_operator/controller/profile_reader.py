@@ -33,7 +33,7 @@ FRESH_SECONDS: Final = 0.5
 RETRY_SECONDS: Final = 2.0
 """How long after a request without an answer the next one follows."""
 FAILURES_BEFORE_REPORT: Final = 3
-"""After so many requests in a row without an answer, the status of the conversions says so."""
+"""After this many requests in a row without an answer, the status of the conversions says so."""
 _SPACING: Final = 0.05
 """The shortest time between two requests in one namespace: a namespace may name many profiles."""
 _AT_ONCE: Final = 4
@@ -62,7 +62,7 @@ class _Profile:
         return isinstance(self.answer, ConversionProfileSpec)
 
     def count_failure(self, name: str, error: Exception) -> None:
-        """Take that a request had no answer. That says nothing about the profile."""
+        """Count a request without an answer. That says nothing about the profile."""
         self.failures += 1
         if self.failures >= FAILURES_BEFORE_REPORT:
             self.answer = _unknown(name, error)

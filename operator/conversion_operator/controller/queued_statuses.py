@@ -109,7 +109,7 @@ class QueuedStatuses:
         while True:
             await asyncio.sleep(_INTERVAL)
             # Ends and admissions come first.
-            if self._may_write() and not self._work.urgent and not self._queue.marked:
+            if self._may_write() and not self._work.urgent and not self._queue.to_update:
                 self._choose_reasons()
                 self._choose_positions()
 

@@ -124,7 +124,7 @@ class Settings(SettingsModel):
     """Namespaces that the operator watches, separated by commas. Each needs the objects of
     `deploy/namespace`. If you remove one, nothing more starts there, and the operator leaves it
     when the conversions that run there have ended. `*`: all namespaces. This needs the ClusterRoles
-    of `deploy/cluster-wide`.
+    of `deploy/cluster-wide`, and in each namespace only the claim.
     """
     converter_timeout_seconds: Seconds = 21600
     """Default of `spec.timeoutSeconds`: the longest time that an attempt may run. Allowed: 1 to

@@ -83,7 +83,7 @@ class Store:
     def children(self, uid: str) -> Children:
         """The own Jobs and pods of one conversion, lowest attempt first.
 
-        For a conversion that no longer exists, these are its orphans.
+        These may exist although the conversion no longer does.
         """
         for family in self._families_of(uid):
             if (children := family.children) != NO_CHILDREN:
@@ -258,7 +258,7 @@ class Store:
             family.mark_missing(child.uid)  # no list and no watch contains it
 
     def confirm(self, child: Job | Pod, read: Job | Pod | None) -> None:
-        """Take what the API server said about the name of a child that looks deleted.
+        """Record what the API server said about the name of a child that looks deleted.
 
         None: no object has the name. If another object has it, the child was deleted too.
         """
@@ -274,7 +274,7 @@ class Store:
             family.mark_found(child.uid)
 
     def confirm_no_pod_left(self, job: Job) -> None:
-        """Take that a list of pods had no live pod of this suspended Job.
+        """Record that a list of pods had no live pod of this suspended Job.
 
         Nothing is confirmed if the Job has changed since it was ``job``: a pod of it may be newer
         than the list.

@@ -97,7 +97,7 @@ class Worker:
                 await self._reconcile_or_requeue(uid)
             finally:
                 # A reconcile may change what the store says without a change of an object.
-                self._admitter.observe(uid)
+                self._admitter.note_change(uid)
                 self._queue.done(uid)
             # Reconciles that need no request would not let other tasks run.
             await asyncio.sleep(0)
@@ -176,10 +176,10 @@ class Worker:
         if conversion is None:
             self._forget(uid)
             policy = self._context.policy()
-            orphans = decide_without_conversion(children, self._cluster.now(), policy)
-            await self._execute(None, orphans, permit)
+            plan = decide_without_conversion(children, self._cluster.now(), policy)
+            await self._execute(None, plan, permit)
             self._store.forget_deleted(uid)
-            self._requeue(uid, orphans)
+            self._requeue(uid, plan)
             return
         self._recorder.record_foreign(conversion, self._store.foreign(uid))
         if conversion.status_error:

@@ -19,7 +19,7 @@ from conversion_operator.core.candidates import Candidates, Line
 from conversion_operator.core.capacity import Capacity
 from conversion_operator.core.fair_sharing import FairSharing, VirtualTimes
 from conversion_operator.core.model import EPOCH, Policy
-from conversion_operator.core.namespace_queue import NamespaceQueue, Verdict
+from conversion_operator.core.namespace_queue import NamespaceBlocks, NamespaceQueue
 from conversion_operator.core.plan import Block
 from conversion_operator.core.queue import Queue
 from conversion_operator.core.refusals import REFUSED, Refusal
@@ -39,8 +39,8 @@ class Obstacles:
 
     ``rejected`` has, by uid, the conversions whose Job the API server recently rejected.
     ``outdated_crd`` says what the CRD in the cluster lacks, "" if nothing. ``policy_changed_at`` is
-    when a setting last changed, which may have removed an obstacle. ``failing`` has the namespaces
-    whose last create request failed without a clear answer.
+    when a setting last changed. Pods for which no node had room may fit since then. ``failing`` has
+    the namespaces whose last create request failed without a clear answer.
     """
 
     namespaces_without_claim: frozenset[str] = frozenset()
@@ -82,8 +82,8 @@ def unseen_slots(recorded: Mapping[str, int], observed: Mapping[str, int]) -> in
 class AdmissionPass:
     """One pass over the namespaces, and over the first conversions of their queues.
 
-    ``known`` are the namespaces whose lists are known. Nothing starts in others. Call
-    :meth:`Queue.update` first.
+    ``startable`` are the namespaces in which conversions may start: their lists are current, and
+    they are not leaving. Call :meth:`Queue.update` first.
     """
 
     def __init__(
@@ -91,12 +91,14 @@ class AdmissionPass:
         queue: Queue,
         now: datetime,
         obstacles: Obstacles,
-        known: Collection[str],
+        startable: Collection[str],
         times: VirtualTimes | None = None,
     ) -> None:
         self._queue, self._now, self._obstacles = queue, now, obstacles
         self._policy: Policy = queue.policy
-        self._queues = {name: q for name, q in queue.namespaces.items() if name in known}
+        self._namespaces = {
+            name: each for name, each in queue.namespaces.items() if name in startable
+        }
         suspended_jobs = queue.suspended_jobs()
         self._held_back = hold_back(suspended_jobs, self._policy)
         self._limits = StartLimits(
@@ -106,16 +108,16 @@ class AdmissionPass:
             self._policy,
             (name for name, slots in queue.slots_by_namespace().items() if slots),
         )
-        self._room_at = max(queue.last_pod_end, obstacles.policy_changed_at)
+        self._nodes_may_have_room_since = max(queue.last_pod_end, obstacles.policy_changed_at)
         self._refusals: dict[str, Refusal] = {}
-        self._verdicts: dict[str, Verdict] = {}
+        self._blocks: dict[str, NamespaceBlocks] = {}
         self._times = VirtualTimes() if times is None else times.copy()
 
-    def select(self, held: int) -> Selection:
-        """Decide what starts now. ``held`` are the slots in use."""
+    def select(self, slots_in_use: int) -> Selection:
+        """Decide what starts now. ``slots_in_use`` counts those of all namespaces."""
         by_class = self._queue.slots_by_class()
-        self._capacity = Capacity(self._policy, held, by_class)
-        self._judge_namespaces()
+        self._capacity = Capacity(self._policy, slots_in_use, by_class)
+        self._update_namespaces()
         tiers = self._tiers()
         by_namespace: Counter[str] = Counter()
         for (name, _), slots in by_class.items():
@@ -135,29 +137,30 @@ class AdmissionPass:
             sharing.times,
         )
 
-    def _judge_namespaces(self) -> None:
+    def _update_namespaces(self) -> None:
         rejected: dict[str, dict[str, Block]] = defaultdict(dict)
         for uid, block in self._obstacles.rejected.items():
             rejected[self._queue.namespace_of(uid)][uid] = block
         for name, queue in self._queue.namespaces.items():
-            if name not in self._queues:
-                queue.judge(None)
+            if name not in self._namespaces:
+                queue.use_blocks(None)
                 continue
             queue.use_rejections(rejected[name])
             queue.advance(self._now)
-            verdict = self._verdicts[name] = self._judge(name, queue)
-            queue.judge(verdict)
+            blocks = self._blocks[name] = self._find_blocks(name, queue)
+            queue.use_blocks(blocks)
 
-    def _judge(self, name: str, queue: NamespaceQueue) -> Verdict:
+    def _find_blocks(self, name: str, queue: NamespaceQueue) -> NamespaceBlocks:
         refusal = queue.refusal()
+        block, held_back = self._find_namespace_block(name), self._held_back.get(name)
         if refusal is None:
-            return Verdict(self._find_block(name), None, None, self._held_back.get(name))
+            return NamespaceBlocks(block, None, None, held_back)
         self._refusals[name] = refusal
         due = refusal.retry_at is not None and refusal.retry_at <= self._now
-        trying = self._find_try(name, queue) if due else None
-        return Verdict(self._find_block(name), refusal.block, trying, self._held_back.get(name))
+        probe = self._find_probe(name, queue) if due else None
+        return NamespaceBlocks(block, refusal.block, probe, held_back)
 
-    def _find_block(self, namespace: str) -> Block | None:
+    def _find_namespace_block(self, namespace: str) -> Block | None:
         if self._obstacles.outdated_crd:
             return Block(Reason.CRD_OUTDATED, self._obstacles.outdated_crd)
         if not self._policy.enabled:
@@ -172,8 +175,8 @@ class AdmissionPass:
             return Block(Reason.CLAIM_MISSING, message)
         return None
 
-    def _find_try(self, name: str, queue: NamespaceQueue) -> QueueKey | None:
-        """Which conversion tries whether pods are still refused: the one refused longest ago.
+    def _find_probe(self, name: str, queue: NamespaceQueue) -> QueueKey | None:
+        """Which conversion tests whether pods are still refused: the one refused longest ago.
 
         They take turns. Otherwise a large conversion that exceeds the quota would block a small one
         that fits. One that may start now comes first. Visits those that were refused, and the first
@@ -189,7 +192,8 @@ class AdmissionPass:
         for lists in (queue.ready, queue.given_up, queue.early):
             allowed = (keys for work, keys in lists.lists.items() if allows(name, work))
             for key in heapq.merge(*allowed):
-                if lists is queue.early and queue.given_up_at(key) > self._room_at:
+                too_early = queue.given_up_at(key) > self._nodes_may_have_room_since
+                if lists is queue.early and too_early:
                     continue
                 time = queue.refused_at(key)
                 if time == EPOCH:
@@ -201,18 +205,19 @@ class AdmissionPass:
     def _tiers(self) -> tuple[Candidates, Candidates, Candidates]:
         """The conversions that may start, in three tiers.
 
-        A conversion of a tier starts only if none of an earlier tier can. Conversions whose pod
-        found no node are behind the others, except the one that waits longest. So together they
-        take at most one slot from the others. Otherwise, many of them would take turns in all
-        slots. While one of them tries again, all are behind the others.
+        A conversion of a later tier starts only if none of an earlier tier can.
 
-        Such a conversion starts before its back-off ends if there may be more room now. It is then
-        in the last tier, so it takes no slot that others could use.
+        1. The conversions that are ready. Also one of those that gave up their slot because no node
+           had room: the one that has waited longest, unless another of them has an attempt in
+           progress.
+        2. The others that gave up their slot. So all of these together take at most one slot that
+           others could use. Otherwise, many of them would take turns in all slots.
+        3. Those that gave up their slot and are still in back-off, if a node may have room now.
         """
         ready, behind, early = Candidates(), Candidates(), Candidates()
-        first = self._longest_without_node()
-        for name, queue in self._queues.items():
-            if self._verdicts[name].block:
+        first = self._longest_given_up()
+        for name, queue in self._namespaces.items():
+            if self._blocks[name].block:
                 continue
             for work, keys in queue.ready.lists.items():
                 ready.add(name, work, self._may_start(name, keys))
@@ -221,18 +226,20 @@ class AdmissionPass:
                 if first is not None and first in keys:
                     ready.add(name, work, (first,))
             for work, keys in queue.early.lists.items():
-                early.add(name, work, self._with_room(queue, self._may_start(name, keys)))
+                early.add(name, work, self._may_try_early(queue, self._may_start(name, keys)))
         return ready, behind, early
 
     def _may_start(self, name: str, keys: Collection[QueueKey]) -> Iterator[QueueKey]:
         """Those of a namespace that may start. While its pods are refused, this is one of them."""
         if name not in self._refusals:
             return iter(keys)
-        trying = self._verdicts[name].trying
-        return iter((trying,) if trying is not None and trying in keys else ())
+        probe = self._blocks[name].probe
+        return iter((probe,) if probe is not None and probe in keys else ())
 
-    def _with_room(self, queue: NamespaceQueue, keys: Iterable[QueueKey]) -> Iterator[QueueKey]:
-        return (key for key in keys if queue.given_up_at(key) <= self._room_at)
+    def _may_try_early(self, queue: NamespaceQueue, keys: Iterable[QueueKey]) -> Iterator[QueueKey]:
+        """Those whose pod was given up before a node may have got room."""
+        since = self._nodes_may_have_room_since
+        return (key for key in keys if queue.given_up_at(key) <= since)
 
     def _allows(self, name: str, work: WorkClass) -> bool:
         return self._limits.allows(name) and self._capacity.allows(name, work)
@@ -269,33 +276,37 @@ class AdmissionPass:
     def _creation_key(self, name: str, line: Line) -> QueueKey:
         """That of the head of a line. Priorities do not count between namespaces."""
         uid = line.head.uid if line.head else ""
-        standing = self._queues[name].standing(uid)
+        standing = self._namespaces[name].standing(uid)
         return standing.creation_key if standing else NO_KEY
 
     def _find_yielding(self, tiers: Iterable[Candidates]) -> Iterator[str]:
         """The pods without a node whose slots others could use, the last ones of the queue first.
 
-        Each makes room for one conversion. Visits the heads of the namespaces, and the pods without
-        a node.
+        Each frees a slot for one conversion. Visits the heads of the namespaces, and the pods
+        without a node.
         """
         without_node = sorted(
-            ((key, name) for name, queue in self._queues.items() for key in queue.without_node),
+            ((key, name) for name, queue in self._namespaces.items() for key in queue.without_node),
             reverse=True,
         )
         if not without_node or not self._policy.max_parallel:
             return
-        # After a limit was lowered, one pod after the other goes.
+        # If a limit was lowered below the slots in use, a pod still yields for each conversion that
+        # waits. Otherwise, none would yield until the slots in use are below the limit.
         self._capacity.forgive_excess()
         lines = ((tier, name) for tier in tiers for name in tier.lines)
         for candidates, name in lines:
-            while (chosen := self._make_room(candidates, name, without_node)) is not None:
+            while (chosen := self._find_pod_to_replace(candidates, name, without_node)) is not None:
                 without_node.remove(chosen)
                 yield chosen[0].uid
 
-    def _make_room(
+    def _find_pod_to_replace(
         self, tier: Candidates, name: str, without_node: Iterable[tuple[QueueKey, str]]
     ) -> tuple[QueueKey, str] | None:
-        """The pod without a node in whose place a conversion of the namespace could start."""
+        """The pod without a node in whose place a conversion of the namespace could start.
+
+        The slot then counts as taken by that conversion.
+        """
         for each in without_node:
             work = self._slot_work(each)
             self._capacity.release(each[1], work)
@@ -306,34 +317,35 @@ class AdmissionPass:
         return None
 
     def _slot_work(self, each: tuple[QueueKey, str]) -> WorkClass:
-        standing = self._queues[each[1]].standing(each[0].uid)
+        standing = self._namespaces[each[1]].standing(each[0].uid)
         return standing.slot_work if standing else UNKNOWN
 
-    def _longest_without_node(self) -> QueueKey | None:
-        """Of those whose pod found no node and for which there is room, the one that waits longest.
+    def _longest_given_up(self) -> QueueKey | None:
+        """Of the conversions that gave up their slot and that the limits allow to start, the one
+        that has waited longest.
 
-        None if one tries again.
+        None while one of them has an attempt in progress.
         """
-        if any(queue.trying_again for queue in self._queues.values()):
+        if any(queue.trying_again for queue in self._namespaces.values()):
             return None
-        open_queues = (each for each in self._queues.items() if not self._verdicts[each[0]].block)
+        open_queues = (each for each in self._namespaces.items() if not self._blocks[each[0]].block)
         ends = [end for name, queue in open_queues if (end := self._first_given_up(name, queue))]
         if not ends:
             return None
         _, key = min(ends)
         name = self._queue.namespace_of(key.uid)
-        return key if name not in self._refusals or self._verdicts[name].trying == key else None
+        return key if name not in self._refusals or self._blocks[name].probe == key else None
 
     def _first_given_up(self, name: str, queue: NamespaceQueue) -> tuple[datetime, QueueKey] | None:
-        """Of those of a namespace whose class has room, the one that waits longest."""
+        """Of those of a namespace whose class the limits allow, the one that has waited longest."""
         allowed = {work for work in queue.given_up.lists if self._allows(name, work)}
         return queue.first_given_up(allowed) if allowed else None
 
     def _take_sweeps(self) -> list[str]:
         """The sweeps to start: they get only slots that no conversion waits for.
 
-        They start in the order in which their conversions ended, and not in a namespace whose pods
-        or Jobs are refused.
+        They start in the order in which their conversions ended, and not in a namespace in which
+        pods are refused or Jobs rejected.
         """
         if self._capacity.free <= 0 or not self._policy.enabled:
             return []
@@ -345,14 +357,14 @@ class AdmissionPass:
         }
         wanted = sorted(
             (ended, uid, name)
-            for name, queue in self._queues.items()
+            for name, queue in self._namespaces.items()
             if name not in refused and name not in self._refusals
-            for ended, uid in queue.sweeps.after((self._now - SWEEP_WITHIN, _AFTER_ALL))
+            for ended, uid in queue.sweeps.from_key((self._now - SWEEP_WITHIN, _AFTER_ALL))
             if uid not in self._queue.reserved and uid not in rejected
         )
         selected: list[str] = []
         for _, uid, name in wanted:
-            standing = self._queues[name].standing(uid)
+            standing = self._namespaces[name].standing(uid)
             if standing is not None and self._allows(name, standing.work):
                 self._limits.take(name)
                 self._capacity.take(name, standing.work)
@@ -360,17 +372,17 @@ class AdmissionPass:
         return selected
 
     def _retry_at(self) -> datetime | None:
-        times = [queue.next_retry_at() for queue in self._queues.values()]
+        times = [queue.next_retry_at() for queue in self._namespaces.values()]
         times += [refusal.retry_at for refusal in self._refusals.values()]
         return min((time for time in times if time and time > self._now), default=None)
 
     def _count(self) -> tuple[int, int]:
         """How many conversions wait for a slot, and how many for something else."""
         queued = blocked = 0
-        for name, queue in self._queues.items():
-            verdict, free = self._verdicts[name], queue.waits_for_slot()
-            may_start = min(free, int(bool(verdict.trying))) if verdict.refusal else free
-            may_start = 0 if verdict.block else may_start
+        for name, queue in self._namespaces.items():
+            blocks, free = self._blocks[name], queue.waits_for_slot()
+            may_start = min(free, int(bool(blocks.probe))) if blocks.refusal else free
+            may_start = 0 if blocks.block else may_start
             queued += may_start
             blocked += queue.blocked() + free - may_start
         return queued, blocked

@@ -14,18 +14,18 @@ SlotsByClass = Mapping[tuple[str, WorkClass], int]
 
 
 class Capacity:
-    """Free slots. ``held`` are all slots in use, and ``by_class`` those whose class is known.
+    """Free slots. ``slots_in_use`` counts all, and ``by_class`` those whose class is known.
 
     The others are in namespaces whose lists are not known. They count in each queue with a limit.
 
-    A queue may reserve slots for light conversions. While light conversions of this queue take
-    fewer, so many of the free slots are kept for them.
+    A queue may reserve slots for light conversions. If its light conversions use fewer than that,
+    the rest stay free for them.
     """
 
-    def __init__(self, policy: Policy, held: int, by_class: SlotsByClass) -> None:
-        self._queues = policy.queues
-        self._free = policy.max_parallel - held
-        self._unseen = max(0, held - sum(by_class.values()))
+    def __init__(self, policy: Policy, slots_in_use: int, by_class: SlotsByClass) -> None:
+        self._conversion_queues = policy.queues
+        self._free = policy.max_parallel - slots_in_use
+        self._unseen = max(0, slots_in_use - sum(by_class.values()))
         self._in_queue: Counter[str] = Counter()
         self._in_namespace: Counter[tuple[str, str]] = Counter()
         self._light: Counter[str] = Counter()
@@ -35,12 +35,12 @@ class Capacity:
 
     @property
     def free(self) -> int:
-        """How many slots are free. Negative after the limit was lowered."""
+        """How many slots are free. Negative if the limit was lowered below the slots in use."""
         return self._free
 
     def allows(self, namespace: str, work: WorkClass) -> bool:
         """True if one more conversion of this namespace and class may start."""
-        limits = self._queues.find(work.queue) or QueueLimits()
+        limits = self._conversion_queues.find(work.queue) or QueueLimits()
         rooms = [self._free]
         if limits.max_parallel is not None:
             rooms.append(self._room(work.queue, limits.max_parallel))
@@ -51,19 +51,19 @@ class Capacity:
         return work.light or not self._heavy or self._has_room_for_heavy(work.queue, limits)
 
     def take(self, namespace: str, work: WorkClass) -> None:
-        """Take that a conversion starts."""
+        """Count the start of a conversion."""
         self._free -= 1
         self._count(namespace, work, 1)
 
     def release(self, namespace: str, work: WorkClass) -> None:
-        """Take that a slot becomes free."""
+        """Count a slot as free."""
         self._free += 1
         self._count(namespace, work, -1)
 
     def forgive_excess(self) -> None:
-        """Count limits that are exceeded, because they were lowered, as just reached."""
+        """Treat each limit that was lowered below the slots in use as if it were just reached."""
         self._free = max(0, self._free)
-        for name, limits in self._queues.limits.items():
+        for name, limits in self._conversion_queues.limits.items():
             if limits.max_parallel is not None:
                 self._in_queue[name] = min(self._in_queue[name], limits.max_parallel)
             for namespace, most in limits.namespaces.items():
@@ -81,7 +81,7 @@ class Capacity:
     def _has_room_for_heavy(self, queue: str, limits: QueueLimits) -> bool:
         kept = sum(
             self._kept(name, each)
-            for name, each in self._queues.limits.items()
+            for name, each in self._conversion_queues.limits.items()
             if not each.starts_nothing
         )
         if self._free <= kept:
@@ -97,6 +97,6 @@ class Capacity:
         """How many free slots only light conversions of this queue may take."""
         kept = limits.reserved - self._light[name]
         if limits.max_parallel is not None:
-            # After a limit was lowered, the queue may have less room than it reserves.
+            # If the limit was lowered, the queue may have fewer free slots than it reserves.
             kept = min(kept, self._room(name, limits.max_parallel))
         return max(0, kept)

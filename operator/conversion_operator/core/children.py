@@ -94,10 +94,10 @@ class Job(Child):
     ``attempt`` is the attempt that it runs now. A Job that was suspended while it ran has run
     earlier ones, too. ``finished`` is the type of its terminal condition, Complete or Failed. It is
     None without one. ``failure`` is the reason of its Failed condition, an empty string if there is
-    none. ``image`` is the image that the operator set, also if an admission policy replaced it.
+    none. ``image`` is the image that the operator set, even if an admission policy replaced it.
     ``pod_settings`` is the fingerprint of the pod settings that the operator gave it.
     ``has_no_pod`` is True if the Job controller has seen the Job, and no pod of it exists: as a
-    rule, the API server has rejected the pod.
+    rule, the API server has refused the pod.
     """
 
     finished: str | None

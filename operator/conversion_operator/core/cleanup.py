@@ -60,8 +60,8 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
     left = {pod: end + SIDECAR_GRACE - snapshot.now for pod, end in ends.items() if end}
     delays += left.values()
     with_sidecar = [pod for pod, delay in left.items() if delay <= timedelta(0)]
-    orphans = (pod for pod in snapshot.children.pods_without_job if not pod.gc_will_delete)
-    pods = delete_pods(dict.fromkeys((*orphans, *with_sidecar)))
+    pods_without_job = (pod for pod in snapshot.children.pods_without_job if not pod.gc_will_delete)
+    pods = delete_pods(dict.fromkeys((*pods_without_job, *with_sidecar)))
     actions = (*deletions, *pods)
     # A field of the spec that this release does not know may ask to keep the ConversionJob.
     if expired and not conversion.unsupported and not conversion.deleting:

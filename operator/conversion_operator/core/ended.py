@@ -33,8 +33,11 @@ _ENDS_KEPT: Final = 256
 Model = TypeVar("Model", bound=StatusModel)
 
 
-def keep_used(conversion: Conversion) -> Conversion:
-    """The conversion without what nothing uses after its end. The same one before its end."""
+def without_unused(conversion: Conversion) -> Conversion:
+    """An ended conversion without the fields that nothing uses any more.
+
+    A conversion that has not ended, or whose callback is owed, is returned unchanged.
+    """
     status = conversion.status
     if status is None or not status.phase.terminal:
         return conversion

@@ -70,9 +70,9 @@ def end_conversion(
 
 def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:
     """The plan that stops an attempt. The phase becomes Cancelled once its pod has terminated."""
-    orphans = (pod for pod in snapshot.children.pods_without_job if pod.live)
+    pods_without_job = (pod for pod in snapshot.children.pods_without_job if pod.live)
     overdue = force_delete_overdue_pods(snapshot.children.pods, snapshot.now)
-    actions = (*delete_live_jobs(attempt_children.jobs), *overdue, *delete_pods(orphans))
+    actions = (*delete_live_jobs(attempt_children.jobs), *overdue, *delete_pods(pods_without_job))
     if snapshot.status and snapshot.status.reason == Reason.CANCELLING:
         return Plan(actions, requeue_after=FORCE_AFTER)
     cancelling = Transition.within_phase(

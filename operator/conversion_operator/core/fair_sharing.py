@@ -25,7 +25,7 @@ Turn = tuple[float, int, int, QueueKey]
 class VirtualTimes:
     """The virtual times of namespaces, relative to that of the last admission.
 
-    A namespace that was never admitted, or not for long, has none. It goes first.
+    A namespace without admissions, or whose last one was long ago, has none. It goes first.
     """
 
     def __init__(self, recorded: Mapping[str, int] | None = None) -> None:
@@ -48,8 +48,8 @@ class VirtualTimes:
     def admit(self, namespace: str, weight: int) -> None:
         """Move the virtual time of a namespace on.
 
-        It starts at the one of the last admission. So a namespace that did not wait for some time
-        has no advantage over the others for it.
+        If it is behind that of the last admission, it first moves up to it. So a namespace gains
+        nothing from a time in which none of its conversions waited.
         """
         self._now = max(self._now, self._times.pop(namespace, 0))
         self._times[namespace] = self._now + _STEP // weight
@@ -62,14 +62,14 @@ class VirtualTimes:
 class FairSharing:
     """Whose turn it is in one admission pass.
 
-    ``held`` are the slots in use by namespace, and ``weights`` the weights. The default is 1.
-    ``times`` are changed by each admission.
+    ``slots_in_use`` and ``weights`` are by namespace. The default weight is 1. Each admission
+    changes ``times``.
     """
 
     def __init__(
-        self, held: Mapping[str, int], weights: Mapping[str, int], times: VirtualTimes
+        self, slots_in_use: Mapping[str, int], weights: Mapping[str, int], times: VirtualTimes
     ) -> None:
-        self._held, self._weights = Counter(held), weights
+        self._slots_in_use, self._weights = Counter(slots_in_use), weights
         self.times = times
         self._ranks = times.ranks()
         self._next_rank = len(self._ranks)
@@ -79,13 +79,13 @@ class FairSharing:
 
         It changes only with an admission of this namespace.
         """
-        load = self._held[namespace] / self._weights.get(namespace, 1)
+        load = self._slots_in_use[namespace] / self._weights.get(namespace, 1)
         rank = self._ranks.get(namespace, -1)
         return load, self.times.get(namespace), rank, creation_key
 
     def admit(self, namespace: str) -> None:
-        """Take that a conversion of this namespace starts."""
-        self._held[namespace] += 1
+        """Count the start of a conversion of this namespace."""
+        self._slots_in_use[namespace] += 1
         self.times.admit(namespace, self._weights.get(namespace, 1))
         self._ranks[namespace] = self._next_rank
         self._next_rank += 1

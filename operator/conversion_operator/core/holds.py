@@ -1,10 +1,14 @@
-"""Why the next attempt of a conversion must not start, by its ConversionJob or ConversionQueue.
+"""What in a ConversionJob or its ConversionQueue keeps the next attempt from starting: a hold.
 
-A conversion waits for another release of the operator if its status cannot be read, or if its spec
-has something that this release does not know. A conversion that was restored from a backup waits
-for its status. A conversion whose ConversionProfile is not resolved waits for it. A suspended
-conversion waits until the user resumes it. A hold starts no attempt and does not end the
-conversion, unless the user cancels it.
+A conversion whose spec has something that this release does not know waits for another release of
+the operator. A conversion that was restored from a backup without its status waits until the status
+is restored, or until the user removes the label of the backup tool. A conversion whose
+ConversionProfile is not resolved waits for it. A suspended conversion waits until the user resumes
+it, and a conversion whose ConversionQueue is missing or held waits for the queue. While a hold
+lasts, no attempt starts, and the conversion does not end unless the user cancels it.
+
+A conversion whose status cannot be read waits, too, but for this there is no hold:
+``plan_unreadable_status`` leaves it alone.
 """
 
 from __future__ import annotations
@@ -104,6 +108,6 @@ def plan_unreadable_status(conversion: Conversion, children: Children) -> Plan:
     """
     if not conversion.cancel_requested:
         return Plan()
-    orphans = delete_pods(pod for pod in children.pods_without_job if pod.live)
-    actions = delete_live_jobs(children.jobs) + orphans
+    pods_without_job = delete_pods(pod for pod in children.pods_without_job if pod.live)
+    actions = delete_live_jobs(children.jobs) + pods_without_job
     return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL if actions else None)

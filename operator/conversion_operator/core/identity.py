@@ -252,7 +252,7 @@ def _of_job(pod: Pod, name: str) -> Pod:
 
 
 def _attempt_of_controller(pod: Pod, jobs: Mapping[str, Job], evidence: Evidence) -> int | None:
-    """The attempt that the own Job runs which is the pod's controller by uid. None: no such Job.
+    """The attempt that the pod's controller runs. None if that is not a Job of the conversion.
 
     If the Job was suspended while it ran, this is not the attempt in its name and its labels.
     """

@@ -20,8 +20,8 @@ def is_under_way(
 
     What another installation has begun does not count, because the namespace may be its own by now.
     The mark of this operator on a Job or pod proves that this operator has begun the attempt
-    (``marked``). Without one, nobody else may have written the status. ``own`` is the namespace of
-    this operator.
+    (``marked``). If there is no mark, this is True only if no other installation has written the
+    status. ``own`` is the namespace of this operator.
     """
     if not marked and (conversion is None or other_writer(conversion, own)):
         return False

@@ -182,7 +182,7 @@ def resources(
     """The container's requests and limits: from the spec, otherwise from the settings.
 
     A default request above its limit is lowered to the limit, so a spec may set only small limits.
-    Another request above its limit is refused before, see :mod:`conversion_operator.core.bounds`.
+    Another request above its limit is not allowed, see :mod:`conversion_operator.core.bounds`.
     """
     given = spec.resources
     limits = dict(policy.limits) | _amounts(given.limits if given else None)

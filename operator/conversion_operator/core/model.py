@@ -106,19 +106,20 @@ class Conversion:
     ``spec`` has the fields of the spec that can be read. It is None if a required one cannot, or if
     the conversion has ended and no decision needs the spec: see :mod:`core.ended`. ``unsupported``
     names what this release does not know in the spec. ``spec_error`` says why it is not valid.
-    ``status`` is None until the operator writes the first one. ``status_error`` says why the status
-    cannot be read: the conversion may have started or ended. ``cancel``, ``suspend`` and
-    ``queue`` are those fields of the spec, even if the rest of it cannot be read. ``version`` is
-    the resourceVersion. ``arrival`` is the resourceVersion with which an operator first saw the
-    object: of two ConversionJobs, the one with the lower arrival was created first.
-    ``orphans_dependents`` is True if it is being deleted with --cascade=orphan. ``pending_reason``
-    is status.reason if the phase is Pending, otherwise empty. ``labels`` are the names of the
-    labels. ``annotations`` are those of our API group. ``conversion_type``, ``input_file`` and
-    ``output_file`` come from the spec even if it is not valid. A missing one is an empty string,
-    also if the spec has several outputs. ``output_types`` are the types of all outputs.
-    ``input_path`` is the input from the root of the volume, normalized, so that equal paths match.
-    ``output_paths`` are the files that the conversion is to write, normalized, in the order of the
-    spec; :func:`media_converter.options.output_files` returns the files of one output. A dry run
+    ``status`` is None while the stored phase is Pending, even after the operator has written
+    Restored. ``status_error`` says why the status cannot be read: the conversion may have started
+    or ended. ``cancel``, ``suspend`` and ``queue`` are those fields of the spec, even if the rest
+    of it cannot be read. ``version`` is the resourceVersion. ``arrival`` is the resourceVersion
+    with which an operator first saw the object: of two ConversionJobs, the one with the lower
+    arrival was created first. ``orphans_dependents`` is True if it is being deleted with
+    --cascade=orphan. ``pending_reason`` is status.reason if the phase is Pending, otherwise empty.
+    ``labels`` are the names of the labels. ``annotations`` are those of our API group.
+    ``conversion_type``, ``input_file`` and ``output_file`` come from the spec even if it is not
+    valid. An empty string stands for a missing one, and for the type and the output if the spec has
+    several outputs. ``output_types`` are the types of all outputs. ``input_path`` is the input from
+    the root of the volume, normalized, so that equal paths match. ``output_paths`` are the files
+    that the conversion is to write, normalized, in the order of the spec;
+    :func:`media_converter.options.output_files` returns the files of one output. A dry run
     (``dry_run``) writes none. ``ttl`` is spec.ttlSecondsAfterFinished. ``has_notify`` is True if
     the spec has a callback, even if it cannot be read. ``status_managers`` are the operators that
     have written the status, as field managers.

@@ -1,8 +1,8 @@
 """The queue of one namespace: who waits, in which order, and who may start.
 
 Each event changes the place of one conversion, and of those that use the same files. Nothing here
-visits all conversions of the namespace, except :meth:`NamespaceQueue.judge` after a change that
-concerns all of them.
+visits all conversions of the namespace, except :meth:`NamespaceQueue.use_blocks` after a change
+that concerns all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from conversion_operator.core.model import EPOCH
 from conversion_operator.core.path_index import PathIndex
@@ -24,7 +24,8 @@ from conversion_operator.core.sorted_keys import SortedKeys
 from conversion_operator.core.standing import QueueKey, Standing
 from conversion_operator.core.work_class import WorkClass
 
-_FAILING_A_PASS = 50
+_CHECKS_PER_PASS: Final = 50
+"""How many of the conversions that are about to fail a pass checks again."""
 
 _Timed = tuple[datetime, QueueKey]
 
@@ -43,16 +44,17 @@ class Place(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the last admission pass said about a namespace.
+class NamespaceBlocks:
+    """Why conversions of a namespace do not start, as the last admission pass found.
 
     ``block`` keeps all its conversions from starting. While ``refusal`` is set, only the
-    conversion ``trying`` may start. ``held_back`` is why none starts although slots are free.
+    conversion ``probe`` may start: it tests whether pods are still refused. ``held_back`` is why
+    none starts although slots are free.
     """
 
     block: Block | None = None
     refusal: Block | None = None
-    trying: QueueKey | None = None
+    probe: QueueKey | None = None
     held_back: Block | None = None
 
     def reasons(self) -> tuple[str | None, ...]:
@@ -66,7 +68,7 @@ class _Placed:
     place: Place
     block: Block | None = None
     early: bool = False
-    """True if it may start before its back-off ends, when there is more room."""
+    """True if it may start before its back-off ends, when a node has more room."""
 
 
 _Change = Callable[[SortedKeys[Any], Any], None]
@@ -100,9 +102,9 @@ class NamespaceQueue:
         self._standings: dict[str, Standing] = {}
         self._placed: dict[str, _Placed] = {}
         self._rejected: Mapping[str, Block] = {}
-        # Those that end at their next reconcile, because their input was not made.
-        # A dict, so that each gets its turn.
-        self._failing: dict[str, None] = {}
+        # Those that fail at their next reconcile, because their input was not made. A dict: one
+        # that is checked goes to the end, so that each gets its turn.
+        self._about_to_fail: dict[str, None] = {}
         self._now = EPOCH
         # All that wait, by the name of their ConversionQueue.
         self.waiting: dict[str, SortedKeys[QueueKey]] = {}
@@ -123,8 +125,8 @@ class NamespaceQueue:
         self._pods = PodTimes()
         self.slots = self.suspended_jobs = 0
         self.slots_by_class: Counter[WorkClass] = Counter()
-        # None until a pass has judged the namespace, and while its lists are not known.
-        self.verdict: Verdict | None = None
+        # None until a pass has found them, and while nothing may start in the namespace.
+        self.blocks: NamespaceBlocks | None = None
         # The conversions whose place or block has changed, or that are new.
         self.changed: set[str] = set()
         self.reordered: set[str] = set()
@@ -136,7 +138,7 @@ class NamespaceQueue:
 
     @property
     def is_empty(self) -> bool:
-        """True if nothing is left to decide or to tell."""
+        """True if nothing is left to decide or to report."""
         return not self._standings and not self.changed and not self.reordered
 
     def standing(self, uid: str) -> Standing | None:
@@ -144,12 +146,12 @@ class NamespaceQueue:
         return self._standings.get(uid)
 
     def position(self, uid: str) -> int | None:
-        """The place among all of its ConversionQueue that wait in this namespace, from 1.
+        """The place among the waiting conversions of its ConversionQueue in this namespace, from 1.
 
-        None if it does not wait, if it backs off, or if it has changed since the last pass.
+        None if it does not wait, is in back-off, or has changed since the last pass.
         """
         standing, placed = self._standings.get(uid), self._placed.get(uid)
-        if standing is None or placed is None or not self._is_judged(uid):
+        if standing is None or placed is None or not self._is_up_to_date(uid):
             return None
         if placed.place is Place.BACKING_OFF:
             return None
@@ -160,8 +162,8 @@ class NamespaceQueue:
 
         None, too, if the conversion has changed since the last pass.
         """
-        standing, verdict, placed = self._standings.get(uid), self.verdict, self._placed.get(uid)
-        if standing is None or verdict is None or not self._is_judged(uid):
+        standing, blocks, placed = self._standings.get(uid), self.blocks, self._placed.get(uid)
+        if standing is None or blocks is None or not self._is_up_to_date(uid):
             return None
         if placed is None:  # its Job is being created
             return None if standing.stage is None else self._rejected.get(uid)
@@ -170,35 +172,35 @@ class NamespaceQueue:
         own = placed.block
         if standing.held or (own and own.reason in FAILING_REASONS):
             return own
-        if verdict.block or own:
-            return verdict.block or own
-        if verdict.refusal and verdict.trying != standing.order:
-            return verdict.refusal
-        return verdict.held_back
+        if blocks.block or own:
+            return blocks.block or own
+        if blocks.refusal and blocks.probe != standing.order:
+            return blocks.refusal
+        return blocks.held_back
 
-    def judge(self, verdict: Verdict | None) -> None:
-        """Take what a pass says about the namespace.
+    def use_blocks(self, blocks: NamespaceBlocks | None) -> None:
+        """Use what a pass has found. None if nothing may start in the namespace.
 
         If a reason has changed that concerns all conversions, all count as changed. A message alone
         may change often, for example with the number of suspended Jobs.
         """
-        before, self.verdict = self.verdict, verdict
-        if verdict is None:
+        before, self.blocks = self.blocks, blocks
+        if blocks is None:
             return
-        if before is None or before.reasons() != verdict.reasons():
+        if before is None or before.reasons() != blocks.reasons():
             self.changed.update(key.uid for keys in self.waiting.values() for key in keys)
-        elif before.trying != verdict.trying:
-            self.changed.update(key.uid for key in (before.trying, verdict.trying) if key)
+        elif before.probe != blocks.probe:
+            self.changed.update(key.uid for key in (before.probe, blocks.probe) if key)
 
-    def tell(self, uid: str) -> bool:
-        """Tell about a conversion after the next pass. False if it does not wait."""
+    def report_after_pass(self, uid: str) -> bool:
+        """Report the conversion as changed after the next pass. False if it does not wait."""
         if uid not in self._placed:
             return False
         self.changed.add(uid)
         return True
 
-    def _is_judged(self, uid: str) -> bool:
-        return self.verdict is not None and uid not in self.changed
+    def _is_up_to_date(self, uid: str) -> bool:
+        return self.blocks is not None and uid not in self.changed
 
     def change(self, uid: str, new: Standing | None) -> bool:
         """Replace the standing of a conversion. False if nothing has changed."""
@@ -215,15 +217,20 @@ class NamespaceQueue:
         for touched in self._paths.change(old, new) - {uid}:
             self._settle(touched)
         self._settle(uid, before)
-        if old is not None and new is not None and new.waits and _place_of(old) != _place_of(new):
+        if (
+            old is not None
+            and new is not None
+            and new.waits
+            and _queue_and_order(old) != _queue_and_order(new)
+        ):
             self.reordered.add(uid)
             self.changed.add(uid)
         return True
 
-    def observe_pods(self, created: datetime, ended: datetime) -> bool:
-        """Take when a pod was created, and when its converter ended. True if this is new.
+    def record_pod_times(self, created: datetime, ended: datetime) -> bool:
+        """Record when a pod was created, and when its converter ended. True if this is new.
 
-        These times never go back, also if the pods are deleted.
+        These times never go back, even if the pods are deleted.
         """
         pods = self._pods
         if created <= pods.created and ended <= pods.ended:
@@ -231,10 +238,11 @@ class NamespaceQueue:
         self._pods = PodTimes(max(created, pods.created), max(ended, pods.ended))
         return True
 
-    def observe_end(self, outputs: Iterable[str]) -> bool:
-        """Take that a conversion with these outputs has ended. True if conversions wait for it.
+    def settle_readers(self, outputs: Iterable[str]) -> bool:
+        """Settle the readers of these outputs, because a conversion that writes them has ended.
 
-        It may have ended before the queue has seen it, so it was never a writer here.
+        True if there are any. That conversion may have ended before the queue has seen it, so that
+        it was never a writer here.
         """
         readers = [uid for output in outputs for uid in self._paths.fresh_readers(output)]
         for uid in readers:
@@ -250,13 +258,13 @@ class NamespaceQueue:
                 self.changed.add(uid)
 
     def advance(self, now: datetime) -> None:
-        """Let the back-offs end that are over now. Visits only those.
+        """End the back-offs that are over, and visit only those.
 
-        Also look again at those that are to end. What they depend on may have changed since: the
-        conversions that they would have waited for may have been refused or deleted.
+        Also check again some of the conversions that are about to fail because of their input: the
+        conversions that they depend on may have failed with InputCycle or been deleted since.
         """
         self._now = now
-        for uid in tuple(islice(self._failing, _FAILING_A_PASS)):
+        for uid in tuple(islice(self._about_to_fail, _CHECKS_PER_PASS)):
             self._settle(uid)
         while len(self._back_offs) and self._back_offs[0][0] <= now:
             self._settle(self._back_offs[0][1].uid)
@@ -275,9 +283,9 @@ class NamespaceQueue:
         return find_refusal(time, refused[1], times) if refused else None
 
     def first_given_up(self, classes: Collection[WorkClass]) -> _Timed | None:
-        """Of those that may start although no node had room, the one that waits longest.
+        """Of those that may start although no node had room, the one that has waited longest.
 
-        Visits those of other classes that wait longer.
+        Visits those of other classes that have waited longer.
         """
         found = (e for e in self._given_up_ends if self._standings[e[1].uid].work in classes)
         return next(found, None)
@@ -292,20 +300,22 @@ class NamespaceQueue:
         return refused[0] if refused else EPOCH
 
     def waits_for_slot(self) -> int:
-        """How many conversions wait for nothing but a slot, without those that back off."""
+        """How many conversions wait for nothing but a slot, without those in back-off."""
         return len(self.ready) + len(self.given_up)
 
-    def may_start_in(self, queue: str) -> int:
+    def may_start_in(self, conversion_queue: str) -> int:
         """How many conversions of a ConversionQueue wait for nothing but a slot."""
         lists = [*self.ready.lists.items(), *self.given_up.lists.items()]
-        waiting = sum(len(keys) for work, keys in lists if work.queue == queue)
-        verdict = self.verdict
-        if verdict is None or verdict.block:
+        waiting = sum(len(keys) for work, keys in lists if work.queue == conversion_queue)
+        blocks = self.blocks
+        if blocks is None or blocks.block:
             return 0
-        if verdict.refusal is None:
+        if blocks.refusal is None:
             return waiting
-        trying = verdict.trying
-        return sum(trying in keys for work, keys in lists if trying and work.queue == queue)
+        probe = blocks.probe
+        return sum(
+            probe in keys for work, keys in lists if probe and work.queue == conversion_queue
+        )
 
     def startable_classes(self) -> list[WorkClass]:
         """The classes of the conversions that wait for nothing but a slot."""
@@ -376,7 +386,7 @@ class NamespaceQueue:
             placed = self._placed[uid] = self._find_place(standing)
             self._change_lists(standing, placed, SortedKeys.add)
             if placed.block and placed.block.reason in FAILING_REASONS:
-                self._failing[uid] = None
+                self._about_to_fail[uid] = None
             if placed != before:
                 self.changed.add(uid)
 
@@ -391,7 +401,7 @@ class NamespaceQueue:
         return _Placed(Place.GIVEN_UP if standing.given_up_at else Place.READY)
 
     def _displace(self, standing: Standing) -> None:
-        self._failing.pop(standing.uid, None)
+        self._about_to_fail.pop(standing.uid, None)
         placed = self._placed.pop(standing.uid, None)
         if placed is not None:
             self._change_lists(standing, placed, SortedKeys.remove)
@@ -408,5 +418,5 @@ class NamespaceQueue:
                 self.early.change(standing, change)
 
 
-def _place_of(standing: Standing) -> tuple[str, QueueKey]:
+def _queue_and_order(standing: Standing) -> tuple[str, QueueKey]:
     return standing.work.queue, standing.order

@@ -1,7 +1,7 @@
 """Keeps which conversions of one namespace wait for others, because they use the same files.
 
-:mod:`conversion_operator.core.paths` has the rules. A change of one conversion visits its next
-writer, and the readers of its output. It does not visit other conversions.
+:mod:`conversion_operator.core.paths` has the rules. A change of one conversion visits the next
+writer of each of its outputs, and the readers of these outputs. It does not visit others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 from conversion_operator.core.paths import (
     EndedWriters,
     FindWriters,
+    input_cycle,
     input_not_made,
     path_busy,
-    refused_cycle,
     waits_for,
 )
 from conversion_operator.core.plan import Block
@@ -27,12 +27,16 @@ _Turn = tuple[int, QueueKey]
 
 
 MOST_VISITED: Final = 1000
-"""In a search for a cycle of conflicts. The conversions of a larger one wait until one of them is
-cancelled."""
+"""How many conversions a search for a cycle of conflicts visits at most. If it finds no cycle among
+them, the conversions of a larger one wait until somebody cancels one of them."""
 
 
 class _Expanded:
-    """What a search has visited: the paths whose readers, and from which turn on the writers."""
+    """What a search has visited.
+
+    ``readers`` are the paths whose readers it has visited. ``writers_from`` has, by path, the turn
+    from which on it has visited the writers.
+    """
 
     def __init__(self) -> None:
         self.readers: set[str] = set()
@@ -47,14 +51,14 @@ class PathIndex:
         self._standings: dict[str, Standing] = {}
         # By path, those that write it, and those that have begun and read it.
         self._writers: dict[str, SortedKeys[_Turn]] = defaultdict(SortedKeys)
-        self._users: dict[str, SortedKeys[_Turn]] = defaultdict(SortedKeys)
+        self._begun_readers: dict[str, SortedKeys[_Turn]] = defaultdict(SortedKeys)
         # By path, those that have not begun and read it.
         self._fresh_readers: dict[str, dict[str, Standing]] = defaultdict(dict)
         # By path, those that have not begun and write several files, this one among them. Each
         # cycle of conflicts has one of them.
         self._several: dict[str, SortedKeys[_Turn]] = defaultdict(SortedKeys)
-        # The conversion to refuse of each cycle, and the members of the cycle.
-        self._refused: dict[str, tuple[Block, tuple[str, ...]]] = {}
+        # By the uid of the conversion of a cycle that fails: its block, and the members.
+        self._cycles: dict[str, tuple[Block, tuple[str, ...]]] = {}
         self._member_of: dict[str, set[str]] = defaultdict(set)
         self._last_ended = EndedWriters.of([], "")
 
@@ -73,7 +77,7 @@ class PathIndex:
             touched |= self._add(new)
             touched.add(new.uid)
             if new.stage is Stage.FRESH:
-                touched |= self._refuse_cycle(new)
+                touched |= self._break_cycle(new)
         return touched
 
     def block(self, uid: str) -> Block | None:
@@ -81,8 +85,8 @@ class PathIndex:
         standing = self._standings.get(uid)
         if standing is None:
             return None
-        if uid in self._refused:
-            return self._refused[uid][0]
+        if uid in self._cycles:
+            return self._cycles[uid][0]
         if standing.stage is Stage.RETRYING:
             return self._conflict(standing) or self._waits_as_begun(standing)
         if standing.stage is Stage.FRESH:
@@ -105,8 +109,8 @@ class PathIndex:
         if _writes_several(standing):
             for path in standing.writes:
                 self._several[path].add(turn)
-        if _is_user(standing):
-            self._users[standing.reads].add(turn)
+        if _is_begun_reader(standing):
+            self._begun_readers[standing.reads].add(turn)
         elif standing.stage is Stage.FRESH:
             self._fresh_readers[standing.reads][standing.uid] = standing
         return self._neighbours(standing)
@@ -120,8 +124,8 @@ class PathIndex:
         if _writes_several(standing):
             for path in standing.writes:
                 _drop(self._several, path, turn)
-        if _is_user(standing):
-            _drop(self._users, standing.reads, turn)
+        if _is_begun_reader(standing):
+            _drop(self._begun_readers, standing.reads, turn)
         elif standing.stage is Stage.FRESH:
             readers = self._fresh_readers[standing.reads]
             del readers[standing.uid]
@@ -132,7 +136,7 @@ class PathIndex:
     def _neighbours(self, standing: Standing) -> set[str]:
         """Those whose block depends on this conversion, which is in the index.
 
-        A writer waits for the writer directly ahead of it, so only the next one is concerned. If it
+        A writer waits for the writer directly ahead of it, so only the next one is affected. If it
         is the first writer of its output, all readers of this file wait for it. The first writer of
         its input waits for those that have begun to read this file.
         """
@@ -144,8 +148,8 @@ class PathIndex:
                 found.add(_uid(writers[place + 1]))
             if place == 0:
                 found.update(self._fresh_readers.get(path, ()))
-                found.update(_uid(turn) for turn in self._users.get(path, ()))
-        if _is_user(standing):
+                found.update(_uid(turn) for turn in self._begun_readers.get(path, ()))
+        if _is_begun_reader(standing):
             first = next(iter(self._writers.get(standing.reads, ())), None)
             found.update(() if first is None else (_uid(first),))
         return found
@@ -157,7 +161,7 @@ class PathIndex:
             ahead = self._writer_ahead(path, turn)
             if ahead is not None:
                 return path_busy(_name(ahead), "also writes", path)
-            reader = next(iter(self._users.get(path, ())), None)
+            reader = next(iter(self._begun_readers.get(path, ())), None)
             if reader is not None and reader < turn:
                 return path_busy(_name(reader), "still reads", path)
         return None
@@ -192,8 +196,8 @@ class PathIndex:
         """The conversions that wait for a file that is being made."""
         return self._fresh_readers.get(path, {}).values()
 
-    def _refuse_cycle(self, new: Standing) -> set[str]:
-        """Refuse the last one of a cycle that this conversion closes, if it closes one.
+    def _break_cycle(self, new: Standing) -> set[str]:
+        """Let the last one of a cycle fail, if this conversion closes a cycle.
 
         If it closes several, the others are found when the first one is dissolved.
         """
@@ -201,9 +205,9 @@ class PathIndex:
         if not cycle:
             return set()
         last = max(cycle, key=lambda standing: standing.creation_key).uid
-        _, known = self._refused.get(last, (None, ()))  # it may be the last one of several
+        _, known = self._cycles.get(last, (None, ()))  # it may be the last one of several
         members = tuple({*known, *(standing.uid for standing in cycle)})
-        self._refused[last] = refused_cycle(cycle), members
+        self._cycles[last] = input_cycle(cycle), members
         for member in members:
             self._member_of[member].add(last)
         return {last}
@@ -230,12 +234,13 @@ class PathIndex:
         return []
 
     def _find_cycle_of_conflicts(self, start: Standing) -> list[Standing]:
-        """The conversions of a cycle in which one reads what the next one writes, or waits for it.
+        """The conversions of a cycle in which each waits for the next one, directly.
 
-        Two conversions can wait for each other if one reads an output of the other, and both write
-        another file. Visits what waits for this conversion, directly and indirectly, but at most
-        MOST_VISITED conversions: somebody may create thousands that use the same files, and each
-        change of one of them leads to a search.
+        It reads what the next one writes, or both write the same file. Two conversions can wait for
+        each other if one reads an output of the other, and both write another file. Visits what
+        waits for this conversion, directly and indirectly, but at most MOST_VISITED conversions:
+        somebody may create thousands that use the same files, and each change of one of them leads
+        to a search.
         """
         if not self._several or not self._waits_for_any(start):
             return []
@@ -250,7 +255,7 @@ class PathIndex:
                     while cycle[-1] is not start:
                         cycle.append(came_from[cycle[-1].uid])
                     return cycle
-                if waiter.uid not in came_from and waiter.uid not in self._refused:
+                if waiter.uid not in came_from and waiter.uid not in self._cycles:
                     came_from[waiter.uid] = standing
                     visit.append(waiter)
                 if left <= 0:
@@ -292,9 +297,9 @@ class PathIndex:
         """
         touched: set[str] = set()
         for last in tuple(self._member_of.get(uid, ())):
-            if last not in self._refused:
+            if last not in self._cycles:
                 continue
-            _, members = self._refused.pop(last)
+            _, members = self._cycles.pop(last)
             for member in members:
                 self._member_of[member].discard(last)
                 if not self._member_of[member]:
@@ -303,7 +308,7 @@ class PathIndex:
         for member in tuple(touched):
             standing = self._standings.get(member)
             if standing is not None and standing.stage is Stage.FRESH:
-                touched |= self._refuse_cycle(standing)
+                touched |= self._break_cycle(standing)
         return touched
 
 
@@ -318,8 +323,11 @@ def _writes_several(standing: Standing) -> bool:
     return standing.stage is Stage.FRESH and len(standing.writes) > 1
 
 
-def _is_user(standing: Standing) -> bool:
-    """True if others may not replace the input of a conversion. A dry run needs no such care."""
+def _is_begun_reader(standing: Standing) -> bool:
+    """True if the conversion has begun to use its input, so nobody may replace that file now.
+
+    A dry run does not count.
+    """
     return standing.stage in (Stage.RUNNING, Stage.RETRYING) and bool(standing.writes)
 
 

@@ -4,12 +4,13 @@ These rules hold for the unfinished conversions of one namespace:
 
 - A conversion that has not begun waits until its input is made, whichever of the two came first. It
   fails if the conversion that should make the input fails.
-- Of two conversions that write the same file, and of two that have begun, the one that is ahead in
-  the queue goes first. One that has begun goes before one that has not.
+- Of two conversions that write the same file, the one that is ahead in the queue goes first. So it
+  does if both have begun and one reads what the other writes. One that has begun goes before one
+  that has not.
 - A dry run writes no file, and nobody waits for it.
 
-Conversions wait for each other only in a cycle, for example if each reads what the other writes.
-The newest conversion of a cycle fails.
+Conversions can block each other for ever only in a cycle, for example if each reads what the other
+writes. So the newest conversion of a cycle fails.
 """
 
 from __future__ import annotations
@@ -83,9 +84,10 @@ def input_not_made(
 ) -> Block | None:
     """Why the input of a conversion was not made. None if it was made, or no conversion writes it.
 
-    Counts only writers that ended after the reader was created, because the reader waited only for
-    those. Within one second, the resourceVersions say what came first. If a writer has succeeded,
-    the input exists.
+    A writer counts only if it ended after the reader was created, because the reader waited only
+    for those, and if its end says something about the input: see ``_says_nothing_about_input`` and
+    ``_failed_for_cycle_with``. Within the same second, the resourceVersions say what came first. If
+    a writer that counts has made the file, the input exists.
     """
 
     def counting(ends: Iterable[tuple[datetime, Conversion]]) -> Iterator[Conversion]:
@@ -93,9 +95,9 @@ def input_not_made(
             if end < reader.creation_key.time:
                 return
             came_first = (end, writer.version) <= reader.creation_key[:2]
-            if not (came_first or _left_as_it_was(writer, reader)) and not _was_refused_for(
-                writer, reader, readers_of
-            ):
+            if came_first or _says_nothing_about_input(writer, reader):
+                continue
+            if not _failed_for_cycle_with(reader, writer, readers_of):
                 yield writer
 
     last = next(counting(writers.failed), None)
@@ -153,7 +155,7 @@ def _end(conversion: Conversion) -> datetime:
     return next(times, status.completion_time or EPOCH)
 
 
-def _left_as_it_was(ended: Conversion, reader: Standing) -> bool:
+def _says_nothing_about_input(ended: Conversion, reader: Standing) -> bool:
     """True if the end of a writer says nothing about the input of this reader.
 
     Either the file exists, or the writer came later and never started: then the input may have been
@@ -167,7 +169,7 @@ def _left_as_it_was(ended: Conversion, reader: Standing) -> bool:
     return not tried and creation_key(ended) > reader.creation_key
 
 
-def _was_refused_for(ended: Conversion, reader: Standing, readers_of: FindReaders) -> bool:
+def _failed_for_cycle_with(reader: Standing, ended: Conversion, readers_of: FindReaders) -> bool:
     """True if the writer failed because it would have waited for the reader.
 
     The reader then ignores it.
@@ -185,8 +187,8 @@ def _was_refused_for(ended: Conversion, reader: Standing, readers_of: FindReader
     return False
 
 
-def refused_cycle(cycle: Sequence[Standing]) -> Block:
-    """The block of the conversion that came last in a cycle of inputs."""
+def input_cycle(cycle: Sequence[Standing]) -> Block:
+    """The block of the conversion that came last in a cycle. It fails."""
     if len(cycle) == 1:
         message = f"its output {cycle[0].reads} is also its input: choose another output"
         return Block(Reason.INPUT_CYCLE, message)

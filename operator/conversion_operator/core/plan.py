@@ -96,8 +96,9 @@ ProfileAnswer = ConversionProfileSpec | Block
 class Snapshot:
     """Everything that one decision depends on.
 
-    ``position`` is the place in the queue of the namespace, from 1. It is None if the conversion
-    does not wait, or has changed since the last admission pass. ``refresh`` is True if a position
+    ``position`` is the queue position: the place among the waiting conversions of the same
+    ConversionQueue and namespace, from 1. It is None if the conversion does not wait, is in
+    back-off, or has changed since the last admission pass. ``refresh`` is True if a position
     or a message that has changed is to be written although the reason is the same. ``block`` is set
     if something other than the slots keeps the conversion from starting. ``warning`` is the latest
     Warning Event of a Job or pod that has not started. It is an empty string if there is none.

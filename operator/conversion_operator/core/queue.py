@@ -1,7 +1,7 @@
 """The queue of all conversions, kept up to date by events.
 
-Each event marks one conversion. The next admission pass, or the next question about slots, looks at
-the marked ones. It does not visit the others.
+Each event says that one conversion may have changed. The next admission pass, or the next question
+about slots, looks at those conversions. It does not visit the others.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Queue:
 
     ``find`` reads the newest known state of a conversion, ``find_writers`` that of the conversions
     with an output. ``reserved`` has the namespace of each uid whose Job is being created. It may
-    change, but each change must be followed by :meth:`observe`.
+    change, but each change must be followed by :meth:`note_change`.
     """
 
     def __init__(
@@ -66,41 +66,44 @@ class Queue:
         self.namespaces: dict[str, NamespaceQueue] = {}
         self._namespace_of: dict[str, str] = {}
         # popitem() of a plain dict cannot take the oldest one.
-        self._marked: OrderedDict[str, None] = OrderedDict()
-        # Those whose position or block was asked for while they were marked.
+        self._to_update: OrderedDict[str, None] = OrderedDict()
+        # Those whose position or block was asked for while they were to be updated.
         self._unanswered: set[str] = set()
-        # The last standing of those that matter, and what it depends on. Many marks come from a
-        # reconcile that has changed nothing.
+        # The last standing of those that matter, and what it depends on. Many noted changes come
+        # from a reconcile that has changed nothing.
         self._found: dict[str, _Found] = {}
         # When the last converter ended, in any namespace. It never goes back.
         self.last_pod_end = EPOCH
 
-    def observe(self, uid: str) -> None:
-        """Mark a conversion that may have changed, or whose Jobs and pods may have."""
-        self._marked[uid] = None
+    def note_change(self, uid: str) -> None:
+        """Note that a conversion, or its Jobs and pods, may have changed."""
+        self._to_update[uid] = None
 
     def use_policy(self, policy: Policy, uids: Iterable[str]) -> None:
-        """Take other settings. Marks all conversions, whose uids the caller knows."""
+        """Use other settings. All conversions may have changed. The caller knows their uids."""
         self.policy = policy
         for uid in uids:
-            self._marked[uid] = None
+            self._to_update[uid] = None
 
     @property
-    def marked(self) -> int:
-        """How many conversions are marked."""
-        return len(self._marked)
+    def to_update(self) -> int:
+        """How many conversions may have changed, and :meth:`update` has not looked at them yet."""
+        return len(self._to_update)
 
     def update(self, now: datetime, most: int | None = None) -> bool:
-        """Look at the marked conversions, or at most ``most`` of them. True if a pass is needed."""
+        """Look at the conversions that may have changed, or at most ``most`` of them.
+
+        True if a pass is needed.
+        """
         changed = False
-        for _ in range(len(self._marked) if most is None else min(most, len(self._marked))):
-            uid, _ = self._marked.popitem(last=False)
+        for _ in range(len(self._to_update) if most is None else min(most, len(self._to_update))):
+            uid, _ = self._to_update.popitem(last=False)
             changed |= self._update_one(uid, now)
         return changed
 
     def repair(self, uids: Iterable[str], now: datetime) -> list[str]:
-        """Look at conversions that nobody marked. Returns those that have changed nevertheless."""
-        return [uid for uid in uids if uid not in self._marked and self._update_one(uid, now)]
+        """Look at conversions without a noted change. Returns those that have changed."""
+        return [uid for uid in uids if uid not in self._to_update and self._update_one(uid, now)]
 
     def forget_empty(self) -> None:
         """Forget the namespaces in which nothing is left. Visits the namespaces, once a minute."""
@@ -121,15 +124,15 @@ class Queue:
         if standing.namespace:
             queue = self._queue_of(standing.namespace)
             changed |= queue.change(uid, standing)
-            changed |= self._observe_pods(queue, children, now)
+            changed |= self._record_pod_times(queue, children, now)
             if queue.standing(uid) is not None:
                 self._namespace_of[uid] = standing.namespace
             if conversion is not None and conversion.finished:
-                changed |= queue.observe_end(conversion.output_paths)
+                changed |= queue.settle_readers(conversion.output_paths)
             if uid in self._unanswered:
-                # Somebody asked while the conversion was marked, and got None. So the next pass
+                # Somebody asked before this look at the conversion, and got None. So the next pass
                 # reports it, even if nothing has changed.
-                changed |= queue.tell(uid)
+                changed |= queue.report_after_pass(uid)
         self._unanswered.discard(uid)
         return changed
 
@@ -151,14 +154,14 @@ class Queue:
             queue = self.namespaces[namespace] = NamespaceQueue(self._find_writers)
         return queue
 
-    def _observe_pods(self, queue: NamespaceQueue, children: Children, now: datetime) -> bool:
+    def _record_pod_times(self, queue: NamespaceQueue, children: Children, now: datetime) -> bool:
         if not children.pods:
             return False
         created = max(pod.created for pod in children.pods)
         # The time of an end is that of a node, whose clock may be fast.
         ended = min(now, max(pod.converter_end or EPOCH for pod in children.pods))
         self.last_pod_end = max(self.last_pod_end, ended)
-        return queue.observe_pods(created, ended)
+        return queue.record_pod_times(created, ended)
 
     def position(self, key: Key) -> int | None:
         """The place among the waiting conversions of the same ConversionQueue and namespace, from
@@ -167,7 +170,7 @@ class Queue:
         None if the conversion is not in the queue, is in back-off, or has changed since the last
         pass. A later pass then reports it again.
         """
-        queue = self._unmarked(key)
+        queue = self._queue_if_updated(key)
         return queue.position(key.uid) if queue else None
 
     def block(self, key: Key) -> Block | None:
@@ -175,11 +178,11 @@ class Queue:
 
         None, too, if it has changed since the last pass.
         """
-        queue = self._unmarked(key)
+        queue = self._queue_if_updated(key)
         return queue.block(key.uid) if queue else None
 
-    def _unmarked(self, key: Key) -> NamespaceQueue | None:
-        if key.uid in self._marked:
+    def _queue_if_updated(self, key: Key) -> NamespaceQueue | None:
+        if key.uid in self._to_update:
             self._unanswered.add(key.uid)
             return None
         return self.namespaces.get(key.namespace)
@@ -198,8 +201,8 @@ class Queue:
         standing = self.standing(uid)
         return standing.work.queue if standing else ""
 
-    def namespaces_that_wait(self) -> list[str]:
-        """The namespaces in which conversions have not ended. Visits the namespaces."""
+    def namespaces_with_unfinished(self) -> list[str]:
+        """The namespaces with conversions that have not ended. Visits the namespaces."""
         return sorted(name for name, queue in self.namespaces.items() if queue.unfinished)
 
     def take_reordered(self) -> list[str]:

@@ -14,9 +14,9 @@ from conversion_operator.api.queues import (
     ConversionQueueSpec,
     ConversionQueueStatus,
     NamespaceCounts,
+    QueueCondition,
     StopPolicy,
 )
-from conversion_operator.api.status import Condition
 from conversion_operator.core.capacity import Capacity
 from conversion_operator.core.conversion_queues import QueueLimits, limits_of
 from conversion_operator.core.model import Key, Policy
@@ -75,12 +75,13 @@ def count(queue: Queue, known: Collection[str]) -> dict[str, dict[str, Namespace
     return found
 
 
-def queues_with_room(queue: Queue, policy: Policy, held: int) -> frozenset[str]:
-    """The queues of which a conversion waits that the free slots and all limits let start now.
+def queues_with_room(queue: Queue, policy: Policy, slots_in_use: int) -> frozenset[str]:
+    """The queues with a waiting conversion that could start now, if it were its turn.
 
-    ``held`` are all slots in use. Visits the namespaces and their classes, every two seconds.
+    A slot is free for it, and all limits allow it. ``slots_in_use`` counts those of all namespaces.
+    Visits the namespaces and their classes, every two seconds.
     """
-    capacity = Capacity(policy, held, queue.slots_by_class())
+    capacity = Capacity(policy, slots_in_use, queue.slots_by_class())
     return frozenset(
         work.queue
         for namespace, each in queue.namespaces.items()
@@ -109,7 +110,9 @@ def next_status(
     )
 
 
-def has_stopped(before: ConversionQueueStatus, after: ConversionQueueStatus) -> Condition | None:
+def has_stopped(
+    before: ConversionQueueStatus, after: ConversionQueueStatus
+) -> QueueCondition | None:
     """The condition Active of a queue that no longer lets conversions start. None: no change."""
     (active,) = (each for each in after.conditions or () if each.type == ACTIVE)
     known = next((each for each in before.conditions or () if each.type == ACTIVE), None)
@@ -146,11 +149,11 @@ def _acceptance(limits: QueueLimits, problems: Iterable[str], total: int) -> tup
 
 def _condition(
     found: QueueObject, kind: str, holds: bool, reason: str, message: str, now: datetime
-) -> Condition:
+) -> QueueCondition:
     status: Literal["True", "False"] = "True" if holds else "False"
     before = next((c for c in found.status.conditions or () if c.type == kind), None)
     unchanged = before is not None and before.status == status
-    return Condition(
+    return QueueCondition(
         type=kind,
         status=status,
         reason=reason,

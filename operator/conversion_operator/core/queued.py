@@ -51,15 +51,15 @@ def plan_queued(snapshot: Snapshot) -> Plan:
         if left <= timedelta(0) and (plan := _plan_lost(snapshot, pod)):
             return plan
     plan = _plan_waiting(snapshot)
-    orphans = [p for p in snapshot.children.pods_without_job if p.live and not p.deleting]
-    unwanted = [pod for pod in orphans if _will_not_get_a_job(pod, snapshot)]
+    pods_without_job = [p for p in snapshot.children.pods_without_job if p.live and not p.deleting]
+    unwanted = [pod for pod in pods_without_job if _will_not_get_a_job(pod, snapshot)]
     time_left = {job: _time_left_to_finish(job, snapshot) for job in snapshot.children.jobs}
     to_delete = (job for job, left in time_left.items() if not left)
     with_sidecar = (pod for pod in snapshot.children.pods if pod.terminated)
     overdue = force_delete_overdue_pods(with_sidecar, snapshot.now)
     actions = (*delete_live_jobs(to_delete), *delete_pods(unwanted), *overdue)
     delays = [plan.requeue_after] if plan.requeue_after is not None else []
-    if len(orphans) > len(unwanted):
+    if len(pods_without_job) > len(unwanted):
         delays.append(STOP_RECHECK_INTERVAL)
     delays += filter(None, time_left.values())
     delays += (left for left in time_to_loss.values() if left > timedelta(0))
@@ -149,12 +149,11 @@ def end_conversion_without_result(
     deleted by force. The terminal status is written when no Job or pod is live.
     """
     if snapshot.children.live:
-        deletions = delete_live_jobs(snapshot.children.jobs)
-        orphans = delete_pods(pod for pod in snapshot.children.pods_without_job if pod.live)
+        pods_without_job = (pod for pod in snapshot.children.pods_without_job if pod.live)
         actions = (
-            *deletions,
+            *delete_live_jobs(snapshot.children.jobs),
             *force_delete_overdue_pods(snapshot.children.pods, snapshot.now),
-            *orphans,
+            *delete_pods(pods_without_job),
         )
         return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL)
     return Plan(status=Transition.to(snapshot, phase, reason, message).status)

@@ -1,8 +1,9 @@
-"""Namespaces whose pods the API server refuses: there, one conversion at a time tries to start.
+"""Namespaces whose pods the API server refuses: there, one conversion at a time is the probe.
 
-A quota, a policy or a webhook refuses the pod of a Job, not the Job. The operator may not create
-pods, so only another Job can show whether pods are still refused. The Job controller alone would
-try again after a growing delay of up to minutes, and each Job would hold a slot meanwhile.
+A quota, a policy or a webhook refuses the pod of a Job, not the Job. The operator has no permission
+to create pods, so only another Job can show whether pods are still refused. The conversion that
+gets it is the probe. The Job controller alone would try again after a growing delay of up to
+minutes, and each Job would hold a slot meanwhile.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class PodTimes:
 class Refusal:
     """Why the conversions of a namespace wait.
 
-    ``retry_at`` is the time when the next one tries. It is None while one is trying.
+    ``retry_at`` is when the next one tests whether pods are still refused. It is None while one
+    does.
     """
 
     block: Block
@@ -49,15 +51,15 @@ class Refusal:
 def find_refusal(time: datetime, block: Block, pods: PodTimes) -> Refusal | None:
     """The refusal of a namespace. None if pods are created again.
 
-    ``time`` and ``block`` are the latest refusal of a conversion that has not ended. One conversion
-    tries again. Its status shows the refused attempt as the last one until its next attempt is
-    recorded. So the namespace counts as refused meanwhile.
+    ``time`` and ``block`` are the latest refusal of a conversion that has not ended. While one
+    conversion tests whether pods are still refused, its status still shows the refused attempt as
+    the last one. So the namespace still counts as refused.
     """
     if pods.created > time:
         return None
     retry_at: datetime | None = time + RETRY_INTERVAL
     if pods.missing:
-        retry_at = None  # a Job has no pod yet: one conversion is trying
+        retry_at = None  # a Job has no pod yet: one conversion tests it
     elif pods.ended > time:
         retry_at = EPOCH  # now: a pod has ended since, which may have freed quota
     return Refusal(block, retry_at)

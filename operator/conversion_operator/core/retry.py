@@ -72,7 +72,8 @@ def may_retry(outcome: Outcome, retries: Retries, conversion: Conversion, policy
 
 
 def queue_timeout_exceeded(retries: Retries, policy: Policy) -> bool:
-    """True if the failed starts and their back-offs add up to the queue timeout."""
+    """True if the start timeouts and back-offs of the consecutive failed starts add up to the queue
+    timeout."""
     starts, unschedulable = retries.not_started, retries.unschedulable or 0
     spent = timedelta(seconds=policy.start_timeout) * starts
     spent += timedelta(seconds=policy.unschedulable_timeout) * unschedulable

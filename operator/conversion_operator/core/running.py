@@ -59,7 +59,7 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
         return _end_failed_start(snapshot, attempt_children, job, not_started)
     status, requeue = snapshot.status, min(left, STARTING_INTERVAL)
     if not_started.pod is None and job.has_no_pod and age < STARTING_WRITE_DELAY:
-        # From this age of the Job on, its Events are read. They say why its pod was rejected.
+        # From this age of the Job on, its Events are read. They say why its pod was refused.
         requeue = min(left, STARTING_WRITE_DELAY - age)
     if status and status.phase is Phase.STARTING and status.reason == not_started.reason:
         return Plan(requeue_after=requeue)
@@ -123,9 +123,10 @@ def _end_failed_start(
 ) -> Plan:
     """Delete the Job, which releases its slot.
 
-    Another attempt follows, unless the failed starts and their back-offs add up to the queue
-    timeout. Attempts whose pod the API server rejected do not count. The conversion stays in the
-    queue until the namespace accepts pods.
+    Another attempt follows, unless this attempt alone has waited for the queue timeout, or the
+    start timeouts and back-offs of the consecutive failed starts add up to it. Attempts whose pod
+    the API server refused do not count. The conversion stays in the queue until the namespace
+    accepts pods.
     """
     retries = snapshot.retries
     if not_started.reason == Reason.UNSCHEDULABLE and not job.was_suspended:
@@ -179,7 +180,7 @@ def plan_unreachable(
     """The plan while a pod is still terminating because its node does not respond.
 
     The pod may still be running, so no other attempt starts. If the pod still exists after
-    CONVERTER_LOST_SECONDS, the conversion fails. If it was to be stopped (suspended or drained), it
+    CONVERTER_LOST_SECONDS, the conversion fails. If it was being stopped (suspended or drained), it
     goes back to the queue instead.
     """
     pod, limit = unreachable.pod, timedelta(seconds=snapshot.policy.lost_timeout)

@@ -22,6 +22,6 @@ def other_installation(conversion: Conversion, own: str, since: datetime) -> str
     """The namespace of another operator that has written the status of this conversion. "": none.
 
     Only conversions that are younger than ``since``, when our watch of their namespace began, are a
-    proof: an older one may be of the time before its namespace came to this installation.
+    proof: an older one may date from before this installation served the namespace.
     """
     return "" if conversion.created <= since else other_writer(conversion, own)

@@ -13,8 +13,8 @@ K = TypeVar("K", bound=tuple[Any, ...])
 class SortedKeys(Collection[K]):
     """Unique keys in order.
 
-    To add or remove one moves the references behind it in memory: about 20 µs for 50 000 keys. To
-    find the place of one takes about 16 comparisons.
+    Adding or removing one moves the references behind it in memory: about 20 µs for 50 000 keys.
+    Finding the place of one takes about 16 comparisons.
     """
 
     __slots__ = ("_keys",)
@@ -36,8 +36,8 @@ class SortedKeys(Collection[K]):
     def __getitem__(self, index: int) -> K:
         return self._keys[index]
 
-    def after(self, key: K) -> Iterator[K]:
-        """The keys that are greater than this one."""
+    def from_key(self, key: K) -> Iterator[K]:
+        """The keys from this one on, in order. It need not be in the list."""
         return islice(self._keys, bisect_left(self._keys, key), None)
 
     def add(self, key: K) -> None:

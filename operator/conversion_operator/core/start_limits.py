@@ -1,4 +1,4 @@
-"""Limits on how many conversions may start at a time, in addition to the free slots."""
+"""Limits on how many conversions start at the same time, in addition to the free slots."""
 
 from __future__ import annotations
 

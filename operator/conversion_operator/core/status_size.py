@@ -38,7 +38,7 @@ def limit_status_size(status: ConversionJobStatus) -> ConversionJobStatus:
     """
     has_list = status.outputs is not None or status.plan is not None
     longest = STATUS_MAX_BYTES if has_list else _SINGLE_OUTPUT_STATUS_MAX_BYTES
-    if most_printed(status) <= longest:
+    if max_printed_size(status) <= longest:
         return status
     while (excess := printed_size(status) - longest) > 0 and status.logs:
         keep = len(status.logs.encode()) - max(1, excess // 6)
@@ -63,10 +63,11 @@ def _with_shorter_message(status: ConversionJobStatus, length: int) -> Conversio
     return status.model_copy(update=update)
 
 
-def most_printed(status: ConversionJobStatus) -> int:
-    """An upper bound of the printed size, in bytes. It takes a tenth of the time of the size.
+def max_printed_size(status: ConversionJobStatus) -> int:
+    """An upper bound of the printed size, in bytes. Ten times as fast as :func:`printed_size`.
 
-    This JSON has no spaces after its separators. Each sign that may be one counts as one.
+    This JSON has no space after a comma or a colon, and kubectl prints one. So each comma and each
+    colon counts as two bytes, even inside a text.
     """
     raw = status.model_dump_json(by_alias=True, exclude_none=True, exclude={"resolved"}).encode()
     spaces, escapes = sum(map(raw.count, (b",", b":"))), sum(map(raw.count, (b"<", b">", b"&")))
@@ -77,4 +78,4 @@ def printed_size(status: ConversionJobStatus) -> int:
     """The size in bytes that kubectl prints, with the bytes that are reserved for status.notify."""
     text = json.dumps(status.model_copy(update={"resolved": None}).to_json(), ensure_ascii=False)
     reserve = _NOTIFY_BYTES if status.notify else 0
-    return len(text.encode()) + 5 * sum(text.count(sign) for sign in "<>&") + reserve
+    return len(text.encode()) + 5 * sum(map(text.count, "<>&")) + reserve

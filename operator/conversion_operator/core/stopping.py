@@ -60,8 +60,8 @@ def stop_reason_at_end(snapshot: Snapshot) -> Block | None:
 
 def plan_stop(snapshot: Snapshot, attempt_children: Children, why: Block) -> Plan:
     """The plan that stops the attempt. Its end is recorded once its pod has terminated."""
-    orphans = (pod for pod in snapshot.children.pods_without_job if pod.live)
-    actions = (*delete_live_jobs(attempt_children.jobs), *delete_pods(orphans))
+    pods_without_job = (pod for pod in snapshot.children.pods_without_job if pod.live)
+    actions = (*delete_live_jobs(attempt_children.jobs), *delete_pods(pods_without_job))
     if snapshot.status and snapshot.status.reason == why.reason:
         return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL)
     stopping = Transition.within_phase(snapshot, why.reason, why.message)

@@ -53,8 +53,8 @@ def head_as_printed(text: str, limit: int) -> str:
     It prints <, > and & as six bytes each.
     """
     size = 0
-    for place, sign in enumerate(text):
-        size += 6 if sign in "<>&" else len(sign.encode())
+    for place, character in enumerate(text):
+        size += 6 if character in "<>&" else len(character.encode())
         if size > limit:
             return text[:place]
     return text

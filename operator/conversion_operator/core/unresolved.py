@@ -1,4 +1,4 @@
-"""Plans for conversions that name a ConversionProfile, until their status has what it says."""
+"""Plans for conversions that name a ConversionProfile, until status.resolved has what it says."""
 
 from __future__ import annotations
 

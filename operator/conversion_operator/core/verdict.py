@@ -1,6 +1,6 @@
 """Judges one attempt from its Job and its pods.
 
-The most reliable evidence is checked first: the terminated state of the container, then the status
+The most reliable sign is checked first: the terminated state of the container, then the status
 of the pod, then whether the Job exists, then the conditions of the Job.
 """
 
@@ -125,7 +125,7 @@ def judge(attempt_children: Children, warning: str, now: datetime) -> Verdict:
 
     ``attempt_children`` are only the Job and pods of the attempt in progress. ``warning`` is the
     latest Warning Event about the Job or its pod. It is an empty string if there is none. If the
-    API server rejects the pod of a Job, only this Event says why.
+    API server refuses the pod of a Job, only this Event says why.
     """
     job = next(iter(attempt_children.jobs), None)
     pod = _decisive_pod(attempt_children.pods)

@@ -26,7 +26,7 @@ def doctor(
     context: options.Context = "",
     kubeconfig: options.Kubeconfig = "",
 ) -> None:
-    """Say what is wrong with the installation, and which command mends it.
+    """Say what is wrong with the installation, and which command fixes it.
 
     It changes nothing. The exit code is 0 if all is well, 3 if there is a fault or a warning, and 4
     if something could not be looked at.

@@ -1,4 +1,4 @@
-"""The checks of ``doctor``: what is wrong, and which command mends it. Pure."""
+"""The checks of ``doctor``: what is wrong, and which command fixes it. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NORMAL: Final = frozenset(
     {"WaitingForSlot", "Starting", "Running", "RetryBackoff", "PathBusy", "WaitingForInput"}
     | {"Cancelling", "Suspended"}
 )
-_APPLY_CRDS: Final = "kubectl apply -f crds/"
+_APPLY_CRDS: Final = "kubectl apply --server-side -f crds/"
 
 
 def connection(facts: Facts) -> list[Finding]:
@@ -59,7 +59,7 @@ def connected(facts: Facts) -> bool:
 
 
 def all_checks(facts: Facts) -> list[Finding]:
-    """What all checks find, in the order in which one would mend it."""
+    """What all checks find, in the order in which one would fix it."""
     checks: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
         crd,
         operator_checks.installations,

@@ -28,7 +28,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check says: the subject, what is found, and the command that mends it."""
+    """What one check says: the subject, what is found, and the command that fixes it."""
 
     level: Level
     subject: str

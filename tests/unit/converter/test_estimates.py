@@ -57,11 +57,11 @@ def test_the_decoder_counts_once_for_outputs_that_share_it() -> None:
 
 def test_without_a_duration_there_is_no_estimate() -> None:
     assert estimates.of_video(VIDEO, WANTED, "low", None, 0.0) == Estimate()
-    assert estimates.of_sound(192, None) == Estimate()
+    assert estimates.of_audio(192, None) == Estimate()
 
 
 def test_sound_has_the_size_of_its_bit_rate() -> None:
-    assert estimates.of_sound(192, 10.0).size == 240_000
+    assert estimates.of_audio(192, 10.0).size == 240_000
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,6 @@ def test_the_packets_tell_how_many_pictures_there_are() -> None:
     assert estimates.frame_counts(10.0, 25, 200, fast) == (1000, 1000)
     assert estimates.frame_counts(None, 25, 60, fast) == (1000, fast.kept(60))
     slow = Rates((0.0, 5.0), 0.0, 1.0)
-    assert estimates.frame_counts(10.0, 25, 60, slow) == (2, 250), "still pictures are repeated"
+    assert estimates.frame_counts(10.0, 25, 60, slow) == (2, 250), "frames that are shown for long"
     assert estimates.frame_counts(10.0, 25, 60, Rates((), 0.0, 0.0)) == (250, 250)
     assert estimates.frame_counts(None, 25, 60, None) is None

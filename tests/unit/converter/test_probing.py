@@ -55,10 +55,10 @@ def test_intact_packets_have_no_fault() -> None:
         ((sized(IDR), sized(b"\x67\x64" + SPS[2:], IDR)), "changes the parameter sets"),
         ((sized(IDR), sized(b"\x41\x9a\x52" + SLICE[3:], b"")), "is damaged"),
         ((sized(IDR), sized(b"\x41\x99\x22" + SLICE[3:])), "damaged slice"),
-        ((sized(IDR), sized(SLICE, SLICE)), "2 pictures"),
-        ((sized(IDR), sized(b"\x09\xf0")), "0 pictures"),
-        ((sized(SLICE),), "not a key frame"),
-        ((b"",), "0 pictures"),
+        ((sized(IDR), sized(SLICE, SLICE)), "2 frames"),
+        ((sized(IDR), sized(b"\x09\xf0")), "0 frames"),
+        ((sized(SLICE),), "not a keyframe"),
+        ((b"",), "0 frames"),
     ],
 )
 def test_a_fault_is_found_without_decoding(samples: tuple[bytes, ...], words: str) -> None:

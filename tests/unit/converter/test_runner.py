@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +17,9 @@ from media_converter.contract import (
 )
 from media_converter.errors import ConversionError
 from media_converter.running import endings
-from media_converter.running.process import ProcessResult
+from media_converter.running.process import Files, ProcessResult
+from media_converter.running.run import Run
+from media_converter.step import Step
 from tests.unit.converter.builders import FakeSignals, runner
 
 
@@ -96,3 +102,40 @@ def test_a_long_computation_obeys_the_time_limit_and_sigterm() -> None:
     with pytest.raises(ConversionError) as ended:
         runner(signals, 60, lambda: None).check()
     assert ended.value.reason is ExitReason.TERMINATED
+
+
+class Tool:
+    """A runner whose tool runs for some ticks."""
+
+    def __init__(self, ticks: int) -> None:
+        self.ticks, self.ran = ticks, 0
+
+    def run(self, step: Step, *, on_tick: Callable[[], None], **_: object) -> ProcessResult:
+        for _tick in range(self.ticks):
+            self.ran += 1
+            on_tick()
+        return ProcessResult(0, b"", "")
+
+
+@pytest.mark.parametrize(("room", "ran"), [(0, 0), (1, 1), (3, 3)])
+def test_free_space_is_checked_before_a_tool_starts_and_while_it_runs(
+    monkeypatch: pytest.MonkeyPatch, room: int, ran: int
+) -> None:
+    """The volume has room for so many checks of its output, and is full then."""
+    checked: list[int] = []
+
+    def volume(fd: int) -> SimpleNamespace:
+        checked.append(fd)
+        free = 4096 if len(checked) <= room else 1
+        return SimpleNamespace(f_blocks=6144, f_bavail=free, f_frsize=4096)
+
+    monkeypatch.setattr(os, "fstatvfs", volume)
+    tool = Tool(5)
+    nothing: list[Any] = [None] * len(Run._fields)
+    run = Run(*nothing)._replace(runner=cast("Any", tool))
+    step = Step("encode", ("ffmpeg",))
+    with pytest.raises(ConversionError) as ended:
+        run.run_tool(step, Files(3, 4))
+    assert ended.value.reason is ExitReason.DISK_FULL
+    assert tool.ran == ran
+    assert set(checked) == {4}, "the output, not the input"

@@ -69,7 +69,7 @@ def specify(  # noqa: PLR0917 each is a part of the state
 ) -> Specified:
     """The answers for one state. ``pods`` has when the last pods of a namespace began and ended.
 
-    Blocks of cycles are left out: who is refused depends on which cycle is found.
+    Blocks of cycles are left out: who fails depends on which cycle is found.
     """
     unfinished = sorted((s for s in standings if s.stage is not None), key=lambda s: s.order)
     waiting = [s for s in unfinished if s.waits]

@@ -53,7 +53,7 @@ def new_queue(
         policy,
     )
     for uid in (*conversions, *children):
-        queue.observe(uid)
+        queue.note_change(uid)
     queue.update(at(10**9))
     return queue
 

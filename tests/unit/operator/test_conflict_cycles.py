@@ -38,7 +38,7 @@ def blocks(index: PathIndex, standings: tuple[Standing, ...]) -> dict[str, str |
 
 
 @pytest.mark.parametrize("turns", [*itertools.permutations(range(4))])
-def test_a_cycle_behind_a_refused_conversion_is_found(turns: tuple[int, ...]) -> None:
+def test_a_cycle_behind_a_failing_conversion_is_found(turns: tuple[int, ...]) -> None:
     """D waits for B and B for D. A reads what C writes, and both write p, where B is between."""
     four: tuple[Standing, ...] = (
         fresh("d", 0, "/y", "/x"),
@@ -49,9 +49,9 @@ def test_a_cycle_behind_a_refused_conversion_is_found(turns: tuple[int, ...]) ->
     index = PathIndex(lambda *_: ())
     for turn in turns:
         index.change(None, four[turn])
-    while refused := [s for s in four if blocks(index, (s,))[s.name] == Reason.INPUT_CYCLE]:
-        index.change(refused[0], None)
-        four = tuple(s for s in four if s is not refused[0])
+    while failing := [s for s in four if blocks(index, (s,))[s.name] == Reason.INPUT_CYCLE]:
+        index.change(failing[0], None)
+        four = tuple(s for s in four if s is not failing[0])
     while four:
         starts = [s for s in four if index.block(s.uid) is None]
         assert starts, blocks(index, four)

@@ -14,7 +14,7 @@ from conversion_operator.api.status import ConversionJobStatus, NotifyState
 from conversion_operator.cluster.parsing import parse_conversion, parse_used
 from conversion_operator.core.attempts import last_recorded_attempt
 from conversion_operator.core.children import Children, Suspension
-from conversion_operator.core.ended import keep_used
+from conversion_operator.core.ended import without_unused
 from conversion_operator.core.manifest import build_job
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.reconcile import decide
@@ -50,7 +50,7 @@ def killed() -> Conversion:
 
 def test_before_the_end_everything_is_kept() -> None:
     for subject in (conversion(), step(conversion(), children(job(), running()), 5)[1]):
-        assert keep_used(subject) is subject
+        assert without_unused(subject) is subject
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_before_the_end_everything_is_kept() -> None:
     ],
 )
 def test_it_is_decided_as_before(subject: Conversion, parts: Children, seconds: float) -> None:
-    kept = keep_used(subject)
+    kept = without_unused(subject)
     before, after = (decide(snapshot(each, parts, now=seconds)) for each in (subject, kept))
     assert before == after
     assert may_want_sweep(subject, parts) == may_want_sweep(kept, parts)
@@ -93,27 +93,29 @@ def test_it_is_decided_as_before(subject: Conversion, parts: Children, seconds: 
 
 
 def test_the_attempts_still_say_which_job_and_pod_were_theirs() -> None:
-    before, after = (last_recorded_attempt(each.status) for each in (done(), keep_used(done())))
+    before, after = (
+        last_recorded_attempt(each.status) for each in (done(), without_unused(done()))
+    )
     assert before
     assert after
     assert (before.job_uid, before.pod_uid) == (after.job_uid, after.pod_uid) != (None, None)
 
 
 def test_a_sweep_can_still_be_built() -> None:
-    subjects = killed(), keep_used(killed())
+    subjects = killed(), without_unused(killed())
     sweeps = [build_job(each, SWEEP_ATTEMPT, POLICY, False, "m") for each in subjects]
     assert sweeps[0] == sweeps[1]
 
 
 def test_while_its_callback_is_owed_everything_is_kept() -> None:
     owed = noted(state=NotifyState.PENDING)
-    assert keep_used(owed) is owed
-    assert keep_used(noted(state=NotifyState.DELIVERED)).spec is None
+    assert without_unused(owed) is owed
+    assert without_unused(noted(state=NotifyState.DELIVERED)).spec is None
 
 
 @pytest.mark.parametrize("subject", [done(), killed()])
 def test_who_waits_for_its_output_learns_its_end(subject: Conversion) -> None:
-    kept = keep_used(subject)
+    kept = without_unused(subject)
     assert (kept.input_path, kept.output_paths) == ("/input/a.mov", ("/output/a.mp4",))
     assert (kept.created, kept.arrival) == (subject.created, subject.arrival)
     before, after = status(subject), status(kept)

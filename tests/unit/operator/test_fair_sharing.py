@@ -53,7 +53,7 @@ class Tenants:
             uid, created=at(self.now), namespace=namespace, inputFile=uid, outputFile=f"{uid}.mp4"
         )
         self.conversions[uid] = replace(subject, **spec)
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
     def held(self, namespace: str) -> int:
         return sum(name == namespace for name in self.reserved.values())
@@ -83,13 +83,13 @@ class Tenants:
             self.passed_over[name] = 0
             self.admitted.append(name)
             self.reserved[uid] = name
-            self.queue.observe(uid)
+            self.queue.note_change(uid)
             heapq.heappush(self.ends, (self.now + seconds[name], uid))
 
     def finish_one(self) -> None:
         self.now, uid = heapq.heappop(self.ends)
         del self.reserved[uid], self.conversions[uid]
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
 
 RUN_TIMES = st.sampled_from([0.3, 1.0, 7.0, 60.0, 3600.0, 20_000.0])

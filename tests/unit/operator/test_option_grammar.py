@@ -126,8 +126,14 @@ def test_every_refusal_says_what_to_write(
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"inputFile": "a//b.mov"}, "inputFile must be the path of a file without empty folders"),
-        ({"outputFile": "a/"}, "outputFile must be the path of a file without empty folders"),
+        (
+            {"inputFile": "a//b.mov"},
+            "inputFile must be the path of a file, such as input/holiday.mov, without // and",
+        ),
+        (
+            {"outputFile": "a/"},
+            "outputFile must be the path of a file, such as output/holiday.mp4, without // and",
+        ),
         ({"notify": {"url": "https://a/ b"}}, "notify.url must be printable ASCII"),
         ({"notify": {"url": "https://a\\b"}}, "notify.url must be printable ASCII"),
         ({"resources": {"limits": {"memory": "lots"}}}, "for example 512Mi or 2Gi"),

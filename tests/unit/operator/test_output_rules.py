@@ -126,8 +126,8 @@ def test_an_ambiguous_spec_is_refused(spec: dict[str, Any], messages: list[str])
         ),
         (
             {"outputs": [VIDEO | {"outputFile": "out//b.mp4"}]},
-            "outputs[0]: outputFile must be the path of a file without empty folders, such as "
-            "input/holiday.mov",
+            "outputs[0]: outputFile must be the path of a file, such as output/holiday.mp4, "
+            "without // and without / at its end",
         ),
         (
             {"outputs": [VIDEO | {"outputFile": "../b.mp4"}]},

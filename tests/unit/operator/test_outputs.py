@@ -15,7 +15,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import NO_OUTPUTS
 from conversion_operator.api.status import ATTEMPTS_KEPT, Attempt, ConversionJobStatus, Phase
 from conversion_operator.callbacks.message import build_message
-from conversion_operator.core.ended import keep_used
+from conversion_operator.core.ended import without_unused
 from conversion_operator.core.manifest import build_job, build_sweep
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.outputs import merge
@@ -289,13 +289,13 @@ def test_the_callback_of_a_dry_run_has_its_plan() -> None:
 
 def test_after_the_end_the_states_are_kept() -> None:
     found = end(several(), text(MADE, MADE, SKIPPED))
-    kept = status(keep_used(replace(several(), status=found)))
+    kept = status(without_unused(replace(several(), status=found)))
     assert [(each.state, each.reason) for each in kept.outputs or ()] == [
         ("Succeeded", None),
         ("Succeeded", None),
         ("Skipped", "NoAudioStream"),
     ]
-    assert keep_used(replace(several(), status=found)).output_paths == (
+    assert without_unused(replace(several(), status=found)).output_paths == (
         *("/out/a.jpg", "/out/a.mp4", "/out/a.mp3"),
     )
 

@@ -241,49 +241,49 @@ def test_the_end_of_its_last_attempt_is_not_the_time_at_which_an_end_was_stored(
     assert block_of("user", made("user", "b", "c"), replace(maker, status=later)) is None
 
 
-def refused(*conversions: Conversion) -> set[str]:
+def failing(*conversions: Conversion) -> set[str]:
     blocks = queue_of(*conversions).blocks
     return {uid for uid, block in blocks.items() if block.reason == Reason.INPUT_CYCLE}
 
 
-def test_the_last_one_of_a_cycle_is_refused() -> None:
+def test_the_last_one_of_a_cycle_fails() -> None:
     a, b, c = made("a", "x", "y", 1), made("b", "y", "z", 3), made("c", "z", "x", 2)
-    assert refused(a, b, c) == {"uid-b"}
-    assert refused(a, b) == refused(b, c) == set()
+    assert failing(a, b, c) == {"uid-b"}
+    assert failing(a, b) == failing(b, c) == set()
     block = block_of("b", a, b, c)
     assert block is not None
     assert "conversions a, b, c would wait for each other" in block.message
-    assert refused(replace(a, created=at(3), arrival=2), b, c) == {"uid-a"}
+    assert failing(replace(a, created=at(3), arrival=2), b, c) == {"uid-a"}
 
 
-def test_a_cycle_of_length_one_is_refused() -> None:
+def test_a_cycle_of_length_one_fails() -> None:
     block = block_of("a", made("a", "x", "x"))
     assert block is not None
     assert (block.reason, "choose another output" in block.message) == (Reason.INPUT_CYCLE, True)
 
 
-def test_what_only_leads_into_or_out_of_a_cycle_is_not_refused() -> None:
+def test_what_only_leads_into_or_out_of_a_cycle_does_not_fail() -> None:
     a, b = made("a", "x", "y", 1), made("b", "y", "x", 2)
     into, out = made("into", "w", "x", 3), made("out", "x", "v", 4)
     between = made("between", "w", "q", 9)
-    assert refused(a, b, into, out, between) == {"uid-b"}
+    assert failing(a, b, into, out, between) == {"uid-b"}
     # The search begins at the first one in the queue, which may be outside of the cycle.
     maker = made("maker", "q", "w", 5)
     assert into.spec
     urgent = replace(into, spec=into.spec.model_copy(update={"priority": 9}), created=at(6))
-    assert refused(a, b, maker, urgent) == {"uid-b"}
+    assert failing(a, b, maker, urgent) == {"uid-b"}
 
 
-def test_two_cycles_with_a_path_in_common_are_both_refused_in_the_end() -> None:
+def test_two_cycles_with_a_path_in_common_are_both_broken_in_the_end() -> None:
     a, b, c = made("a", "x", "y", 1), made("b", "y", "x", 2), made("c", "y", "x", 3)
-    first = refused(a, b, c)
+    first = failing(a, b, c)
     left = [x for x in (a, b, c) if x.key.uid not in first]
-    assert first | refused(*left) == {"uid-b", "uid-c"}
+    assert first | failing(*left) == {"uid-b", "uid-c"}
 
 
 def test_no_cycle_with_a_conversion_that_has_begun() -> None:
     a, b = begun(made("a", "x", "y", 1)), made("b", "y", "x", 2)
-    assert refused(a, b) == set()
+    assert failing(a, b) == set()
     assert queue_of(a, b).order == ("uid-a",)
     assert block_of("b", a, b) is not None
 
@@ -499,8 +499,8 @@ def test_a_dry_run_that_has_ended_made_no_input() -> None:
     assert block.reason == Reason.INPUT_NOT_MADE
 
 
-def test_one_refused_conversion_is_enough_for_a_cycle() -> None:
-    """Whoever only waits for a conversion of the cycle is not refused."""
+def test_one_failed_conversion_is_enough_for_a_cycle() -> None:
+    """Whoever only waits for a conversion of the cycle does not fail."""
     first = several("first", "p", "q", "z", created=0)
     second = made("second", "q", "p", created=1)
     behind = made("behind", "r", "q", created=2)

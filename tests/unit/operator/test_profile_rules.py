@@ -12,6 +12,7 @@ from conversion_operator.api.crd import build_profile_crd
 from conversion_operator.api.names import VERSION
 from conversion_operator.api.profiles import ConversionProfileSpec
 from media_converter.contract import MAX_OUTPUTS
+from media_converter.forbidden_paths import NO_FORBIDDEN_CHARACTERS
 from tests.component.support.schema import CustomSchema
 from tests.support.option_values import CASES, Case
 from tests.unit.operator.test_option_grammar import compiled, crd_says
@@ -99,6 +100,14 @@ def test_other_braces_are_refused(template: str) -> None:
             "a folder of the other",
         ),
         (
+            {"outputs": [PICTURE | {"outputFile": "{dir}/\u202e{name}.jpg"}]},
+            f"outputs[0]: outputFile {NO_FORBIDDEN_CHARACTERS}",
+        ),
+        (
+            {"outputs": [PICTURE | {"outputFile": "{dir}/a\n{name}.jpg"}]},
+            f"outputs[0]: outputFile {NO_FORBIDDEN_CHARACTERS}",
+        ),
+        (
             {"outputs": [PICTURE | {"optional": True}]},
             "at least one output must not be optional",
         ),
@@ -117,8 +126,8 @@ def test_other_braces_are_refused(template: str) -> None:
         ),
         (
             {"outputs": [PICTURE | {"outputFile": "{dir}//{name}.jpg"}]},
-            "outputs[0]: outputFile must be the path of a file without empty folders, such as "
-            "input/holiday.mov",
+            "outputs[0]: outputFile must be the path of a file, such as output/holiday.mp4, "
+            "without // and without / at its end",
         ),
         (
             {"outputs": [SOUND | {"options": {"resolution": "720p"}}]},

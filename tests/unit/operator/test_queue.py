@@ -66,7 +66,7 @@ def test_a_start_visits_only_the_conversions_that_start(monkeypatch: pytest.Monk
     started = run_pass(queue)
     for uid in started:
         reserved[uid] = "my-network"
-        queue.observe(uid)
+        queue.note_change(uid)
     assert run_pass(queue, queue.slots_held()) == ()
     assert (started, visits.count) == (("u0", "u1", "u2"), 3)
 
@@ -84,7 +84,7 @@ def test_the_end_of_one_writer_visits_the_next_one_only(monkeypatch: pytest.Monk
     )
     visits = Visits(monkeypatch)
     del conversions["u0"]
-    queue.observe("u0")
+    queue.note_change("u0")
     assert run_pass(queue) == ("u1",)
     assert visits.count <= 2
 
@@ -100,12 +100,12 @@ def test_a_mark_without_a_change_finds_no_standing_again(monkeypatch: pytest.Mon
         return find_standing(uid, *state)
 
     monkeypatch.setattr("conversion_operator.core.queue.find_standing", counted)
-    queue.observe("u0")
+    queue.note_change("u0")
     assert (queue.update(NOW), found) == (False, [])
     reserved["u0"] = "my-network"
     conversions["u1"] = replace(conversions["u1"], cancel=True)
-    queue.observe("u0")
-    queue.observe("u1")
+    queue.note_change("u0")
+    queue.note_change("u1")
     assert (queue.update(NOW), found) == (True, ["u0", "u1"])
     queue.use_policy(replace(POLICY, enabled=False), ["u1"])
     queue.update(NOW)
@@ -118,7 +118,7 @@ def test_readers_of_one_file_do_not_visit_each_other(monkeypatch: pytest.MonkeyP
     run_pass(queue, 3)
     visits = Visits(monkeypatch)
     parts["u0"] = children(job(uid="u0"))
-    queue.observe("u0")
+    queue.note_change("u0")
     run_pass(queue, 3)
     assert visits.count <= 2
 
@@ -132,7 +132,7 @@ def test_what_a_pass_has_not_seen_yet_has_no_position_and_no_block() -> None:
     run_pass(queue)
     assert queue.position(second) == 2
     assert queue.block(second) is not None
-    queue.observe("u1")
+    queue.note_change("u1")
     assert (queue.position(second), queue.block(second)) == (None, None)
 
 
@@ -142,7 +142,7 @@ def test_only_those_with_news_are_told() -> None:
     AdmissionPass(queue, at(9), Obstacles(), queue.namespaces).select(3)
     assert sorted(queue.take_changed()) == sorted(conversions)
     del conversions["u0"]
-    queue.observe("u0")
+    queue.note_change("u0")
     queue.update(NOW)
     AdmissionPass(queue, at(9), Obstacles(), queue.namespaces).select(3)
     assert queue.take_changed() == []
@@ -308,13 +308,13 @@ def test_who_asks_too_early_is_told_later() -> None:
     queue = new_queue(conversions, {}, POLICY)
     run_pass(queue, 3)
     key = conversions["u1"].key
-    queue.observe("u1")
+    queue.note_change("u1")
     assert (queue.position(key), queue.block(key)) == (None, None)
     assert queue.update(NOW)
     AdmissionPass(queue, NOW, Obstacles(), queue.namespaces).select(3)
     assert queue.take_changed() == ["u1"]
     assert queue.position(key) == 2
-    queue.observe("u1")
+    queue.note_change("u1")
     assert not queue.update(NOW)
 
 
@@ -325,7 +325,7 @@ def test_a_fast_clock_of_a_node_does_not_matter() -> None:
     parts = {"u": Children()}
     queue = new_queue({}, parts, POLICY)
     parts["u"] = children(late)
-    queue.observe("u")
+    queue.note_change("u")
     queue.update(NOW)
     assert queue.last_pod_end == NOW
 
@@ -352,7 +352,7 @@ def test_an_edit_of_the_priority_is_told() -> None:
     assert urgent.spec
     spec = urgent.spec.model_copy(update={"priority": 9})
     conversions["u2"] = replace(urgent, spec=spec)
-    queue.observe("u2")
+    queue.note_change("u2")
     queue.update(NOW)
     assert queue.take_reordered() == queue.take_changed() == ["u2"]
 
@@ -383,13 +383,13 @@ def test_an_old_sweep_keeps_no_namespace_busy() -> None:
     )
     conversions = {"u0": replace(waiting(1)["u0"], status=status)}
     queue = new_queue(conversions, {}, POLICY)
-    assert queue.namespaces_that_wait() == []
+    assert queue.namespaces_with_unfinished() == []
     for now, sweeps in ((at(10), ("u0",)), (at(3601), ())):
         found = AdmissionPass(queue, now, Obstacles(), queue.namespaces).select(0).sweeps
         assert found == sweeps
 
 
-def test_one_that_was_to_fail_starts_if_the_other_was_refused_for_it() -> None:
+def test_one_that_is_about_to_fail_starts_if_the_other_failed_for_a_cycle_with_it() -> None:
     """The conversion that shows this may be seen later than the one that waits."""
     reader, between = waiting(2).values()
     reader = replace(reader, input_path="/r", output_paths=("/p",))
@@ -404,19 +404,19 @@ def test_one_that_was_to_fail_starts_if_the_other_was_refused_for_it() -> None:
     status = ConversionJobStatus(
         phase=Phase.FAILED, reason=Reason.INPUT_CYCLE, message="", conditions=[finished]
     )
-    refused = replace(
-        conversion("refused", created=at(-1)), input_path="/q", output_paths=("/r",), status=status
+    failed = replace(
+        conversion("failed", created=at(-1)), input_path="/q", output_paths=("/r",), status=status
     )
     conversions = {"u0": reader}
 
     def writers(_: str, path: str) -> list[Conversion]:
-        return [refused] if path == "/r" else []
+        return [failed] if path == "/r" else []
 
     queue = new_queue(conversions, {}, POLICY, find_writers=writers)
     assert run_pass(queue) == ()
     assert queue.block(reader.key)
     conversions["u1"] = between
-    queue.observe("u1")
+    queue.note_change("u1")
     assert run_pass(queue) == ("u0",)
 
 
@@ -441,7 +441,7 @@ def test_the_end_of_a_conversion_is_told_to_the_readers_of_each_output() -> None
     assert run_pass(queue) == ("u0",)
     conversions["maker"] = ended
     found.append(ended)
-    queue.observe("maker")
+    queue.note_change("maker")
     assert run_pass(queue) == ()
     block = queue.block(reader.key)
     assert block

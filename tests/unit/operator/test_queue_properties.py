@@ -130,7 +130,7 @@ class World:
         arrival = known.arrival if known else self.version
         subject = replace(subject, version=self.version, arrival=arrival)
         self.conversions[uid] = self._with_kind(subject, kind)
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
     def _with_kind(self, subject: Conversion, kind: str) -> Conversion:
         if kind == "new":
@@ -195,18 +195,18 @@ class World:
             end = each.converter_end or EPOCH
             times = PodTimes(max(times.created, each.created), max(times.ended, end))
         self.pods[namespace] = times
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
     def delete(self, uid: str) -> None:
         self.conversions.pop(uid, None)
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
     def reserve(self, uid: str) -> None:
         if uid in self.reserved:
             del self.reserved[uid]
         elif uid in self.conversions:
             self.reserved[uid] = self.conversions[uid].key.namespace
-        self.queue.observe(uid)
+        self.queue.note_change(uid)
 
     def reject(self, uid: str) -> None:
         if uid in self.rejected:
@@ -242,15 +242,15 @@ class World:
             self.reserved,
         )
         blocks = {uid: self.queue.block(c.key) for uid, c in self.conversions.items()}
-        refused = {u for u, b in blocks.items() if b and b.reason == Reason.INPUT_CYCLE}
+        failing = {u for u, b in blocks.items() if b and b.reason == Reason.INPUT_CYCLE}
         cycle = in_a_cycle([s for s in standings if s.stage is not None])
-        # The refusal does not show while something in the object itself makes it wait.
+        # The block of a cycle does not show during a hold or a back-off.
         hidden = {s.uid for s in standings if s.held or (s.retry_at and s.retry_at > self.now)}
-        assert refused <= cycle - hidden
-        assert refused or not cycle or cycle & hidden
+        assert failing <= cycle - hidden
+        assert failing or not cycle or cycle & hidden
         assert selection.start == expected.order
-        assert {u: b and b.reason for u, b in blocks.items() if b and u not in refused} == {
-            u: b.reason for u, b in expected.blocks.items() if u not in refused
+        assert {u: b and b.reason for u, b in blocks.items() if b and u not in failing} == {
+            u: b.reason for u, b in expected.blocks.items() if u not in failing
         }
         positions = {u: self.queue.position(c.key) for u, c in self.conversions.items()}
         backing_off = {s.uid for s in standings if s.retry_at and s.retry_at > self.now}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from itertools import permutations
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from conversion_operator.api import names
+from conversion_operator.api.crd import build_queue_crd
 from conversion_operator.api.queues import ConversionQueueStatus, StopPolicy
 from conversion_operator.api.reasons import Reason
 from conversion_operator.cluster.errors import ClusterError, Rejected, Unavailable
@@ -20,7 +23,7 @@ from conversion_operator.controller.queue_watch import QueueWatch
 from conversion_operator.core.conversion_queues import NO_QUEUES, ConversionQueues, combine
 from conversion_operator.core.holds import hold
 from conversion_operator.core.model import Policy
-from conversion_operator.core.queue_status import QueueObject, has_stopped, next_status
+from conversion_operator.core.queue_status import ACTIVE, QueueObject, has_stopped, next_status
 from tests.unit.operator.builders import T0, at, conversion
 
 
@@ -173,6 +176,34 @@ def test_the_conditions(spec: dict[str, Any], total: int, active: str, accepted:
     assert [c.reason for c in status.conditions or ()] == [active, accepted]
     assert status.observed_generation == found.generation
     assert {c.last_transition_time for c in status.conditions or ()} == {at(5)}
+
+
+def test_the_schema_and_the_page_name_the_reasons_of_the_conditions() -> None:
+    fields = build_queue_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    condition = fields["status"]["properties"]["conditions"]["items"]["properties"]
+    page = (Path(__file__).parents[3] / "docs/queues.md").read_text(encoding="utf-8")
+    (active,) = re.findall(r"\*\*Active\*\* is False .*?(?=\n- )", page, re.DOTALL)
+    specs: tuple[dict[str, Any], ...] = (
+        {},
+        {"stopPolicy": "Hold"},
+        {"stopPolicy": "HoldAndDrain"},
+        {"maxParallel": 0},
+    )
+    found = [queue("a", **spec) for spec in (*specs, {"maxTotal": 3})]
+    statuses = [
+        next_status(each, {}, problems, policy, T0)
+        for each in found
+        for problems in ((), ("spec.x has no effect",))
+        for policy in (Policy(), Policy(enabled=False))
+    ]
+    conditions = [each for status in statuses for each in status.conditions or ()]
+    assert len({each.reason for each in conditions}) == 8
+    for each in conditions:
+        assert each.type in condition["type"]["description"]
+        assert re.search(rf"\b{each.reason}\b", condition["reason"]["description"])
+        if each.type == ACTIVE and each.status == "False":
+            assert re.search(rf"\b{each.reason}\b", active)
+    assert "conversion" not in str(condition)
 
 
 def test_a_condition_keeps_the_time_of_its_last_change() -> None:

@@ -51,12 +51,12 @@ async def test_the_lease_is_written_without_a_stall_after_many_changes() -> None
         uid = f"u{number}"
         operator.store.update(conversion(uid, outputFile=f"out/{number}.mp4"))
     admitter._prepared_term = operator._leadership.term
-    assert admitter.queue.marked == 2_000
+    assert admitter.queue.to_update == 2_000
     most = 0
     recording = asyncio.create_task(admitter.slots_to_record())
     while not recording.done():
-        before = admitter.queue.marked
+        before = admitter.queue.to_update
         await asyncio.sleep(0)
-        most = max(most, before - admitter.queue.marked)
-    assert admitter.queue.marked == 0
+        most = max(most, before - admitter.queue.to_update)
+    assert admitter.queue.to_update == 0
     assert most <= SLICE

@@ -17,7 +17,7 @@ from conversion_operator.core.model import Conversion
 from conversion_operator.core.status_size import (
     STATUS_MAX_BYTES,
     limit_status_size,
-    most_printed,
+    max_printed_size,
     printed_size,
 )
 from conversion_operator.core.transitions import (
@@ -242,4 +242,4 @@ def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -
     escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
     assert len(escaped.encode()) <= STATUS_MAX_BYTES
     assert len((stored.logs or "").encode()) <= 2048
-    assert printed_size(stored) <= most_printed(stored)
+    assert printed_size(stored) <= max_printed_size(stored)

@@ -14,7 +14,7 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus, OutputStatus, Phase
 from conversion_operator.cluster.parsing import parse_conversion
-from conversion_operator.core.ended import keep_used
+from conversion_operator.core.ended import without_unused
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.paths import output_at
 from conversion_operator.core.profiles import ProfileInvalid, resolve
@@ -124,7 +124,7 @@ def test_whoever_reads_the_second_file_waits_for_it() -> None:
         outputs = [OutputStatus(state=OutputState(state)) for state in ("Succeeded", states)]
         done = with_status(maker, Phase.SUCCEEDED, "Completed", 50)
         assert done.status
-        done = keep_used(
+        done = without_unused(
             Conversion(
                 **{name: getattr(done, name) for name in Conversion.__slots__ if name != "status"},
                 status=done.status.model_copy(update={"outputs": outputs}),

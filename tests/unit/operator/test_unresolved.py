@@ -11,7 +11,7 @@ from conversion_operator.api.profiles import ConversionProfileSpec
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.cluster.parsing import parse_conversion
-from conversion_operator.core.ended import keep_used
+from conversion_operator.core.ended import without_unused
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block, Plan, ProfileAnswer, Snapshot
 from conversion_operator.core.reconcile import decide
@@ -255,7 +255,7 @@ def test_of_an_ended_conversion_it_is_not_kept_in_memory() -> None:
     failed = plan(named(resolved().status, cancel=True)).status
     assert failed
     assert failed.resolved
-    used = keep_used(named(failed)).status
+    used = without_unused(named(failed)).status
     assert used
     assert used.resolved is None
 
