@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from kubernetes.aio.client import (
@@ -31,16 +31,23 @@ pytestmark = pytest.mark.judged
 # Names
 
 
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [("a.b-c", 201), ("A", 422), ("a_b", 422), ("-a", 422), ("a" * 253, 201), ("a" * 254, 422)],
-)
-async def test_names_are_dns_subdomains(custom: CustomObjectsApi, name: str, code: int) -> None:
-    call = custom.create_namespaced_custom_object(*CJ, conversion_job(name))
-    if code == 201:
-        await call
-    else:
-        assert (await rejected(call)).status == code
+NAMES: Final[list[Any]] = [
+    ("a.b-c", 201),
+    ("A", 422),
+    ("a_b", 422),
+    ("-a", 422),
+    ("a" * 253, 201),
+    ("a" * 254, 422),
+]
+
+
+async def test_names_are_dns_subdomains(custom: CustomObjectsApi) -> None:
+    for name, code in NAMES:
+        call = custom.create_namespaced_custom_object(*CJ, conversion_job(name))
+        if code == 201:
+            await call
+        else:
+            assert (await rejected(call)).status == code, name
 
 
 @pytest.mark.parametrize(("length", "good"), [(63, True), (64, False)])
@@ -54,26 +61,26 @@ async def test_a_job_name_must_fit_a_label(batch: BatchV1Api, length: int, good:
         assert "spec.template.labels" in str(error.body)
 
 
-@pytest.mark.parametrize(
-    ("labels", "good"),
-    [
-        ({"a/b": "C.d_e-f"}, True),
-        ({"a": ""}, True),
-        ({"a": "x" * 63}, True),
-        ({"a": "x" * 64}, False),
-        ({"a": "-x"}, False),
-        ({"a": "a b"}, False),
-        ({"a/b/c": "x"}, False),
-        ({"Ä": "x"}, False),
-    ],
-)
-async def test_label_rules(custom: CustomObjectsApi, labels: dict[str, str], good: bool) -> None:
-    body = conversion_job("a", metadata={"labels": labels})
-    call = custom.create_namespaced_custom_object(*CJ, body)
-    if good:
-        await call
-    else:
-        assert (await rejected(call)).status == 422
+LABELS: Final[list[Any]] = [
+    ({"a/b": "C.d_e-f"}, True),
+    ({"a": ""}, True),
+    ({"a": "x" * 63}, True),
+    ({"a": "x" * 64}, False),
+    ({"a": "-x"}, False),
+    ({"a": "a b"}, False),
+    ({"a/b/c": "x"}, False),
+    ({"Ä": "x"}, False),
+]
+
+
+async def test_label_rules(custom: CustomObjectsApi) -> None:
+    for number, (labels, good) in enumerate(LABELS):
+        body = conversion_job("a", metadata={"name": f"a{number}", "labels": labels})
+        call = custom.create_namespaced_custom_object(*CJ, body)
+        if good:
+            await call
+        else:
+            assert (await rejected(call)).status == 422, labels
 
 
 async def test_generate_name_makes_new_names(core: CoreV1Api) -> None:
@@ -161,34 +168,32 @@ async def test_unknown_fields_of_a_job_are_dropped_or_rejected(
     assert "backofLimit" not in api.get("jobs", "a")["spec"]
 
 
-@pytest.mark.parametrize(
-    ("container", "word"),
-    [
-        ({"name": "Bad", "image": "i"}, "name"),
-        ({"name": "a"}, "image"),
-        (
-            {"name": "a", "image": "i", "volumeMounts": [{"name": "x", "mountPath": "/x"}]},
-            "Not found",
-        ),
-        ({"name": "a", "image": "i", "env": [{"name": "1=2"}]}, "env"),
-        (
-            {
-                "name": "a",
-                "image": "i",
-                "resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}},
-            },
-            "less than or equal to memory limit",
-        ),
-        ({"name": "a", "image": "i", "resources": {"limits": {"cpu": "-1"}}}, "equal to 0"),
-    ],
-)
-async def test_a_wrong_container_is_rejected(
-    http: ApiClient, container: dict[str, Any], word: str
-) -> None:
-    body = job(template={"spec": {"restartPolicy": "Never", "containers": [container]}})
-    code, text = await raw(http, "POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", body)
-    assert code == 422
-    assert word in text
+WRONG_CONTAINERS: Final[list[Any]] = [
+    ({"name": "Bad", "image": "i"}, "name"),
+    ({"name": "a"}, "image"),
+    (
+        {"name": "a", "image": "i", "volumeMounts": [{"name": "x", "mountPath": "/x"}]},
+        "Not found",
+    ),
+    ({"name": "a", "image": "i", "env": [{"name": "1=2"}]}, "env"),
+    (
+        {
+            "name": "a",
+            "image": "i",
+            "resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}},
+        },
+        "less than or equal to memory limit",
+    ),
+    ({"name": "a", "image": "i", "resources": {"limits": {"cpu": "-1"}}}, "equal to 0"),
+]
+
+
+async def test_a_wrong_container_is_rejected(http: ApiClient) -> None:
+    for container, word in WRONG_CONTAINERS:
+        body = job(template={"spec": {"restartPolicy": "Never", "containers": [container]}})
+        code, text = await raw(http, "POST", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs", body)
+        assert code == 422, container
+        assert word in text
 
 
 async def test_a_text_that_is_no_quantity_is_rejected(http: ApiClient) -> None:
@@ -237,23 +242,22 @@ async def test_unknown_fields_are_pruned_or_rejected(http: ApiClient) -> None:
     assert 'unknown field \\"spec.prioritty\\"' in text
 
 
-@pytest.mark.parametrize(
-    ("spec", "field"),
-    [
-        ({"conversionType": "video_to_gif"}, "spec.conversionType"),
-        ({"priority": 101}, "spec.priority"),
-        ({"priority": "5"}, "spec.priority"),
-        ({"options": {"resolution": True}}, "spec.options.resolution"),
-        ({"options": {"quality": "9" * 21}}, "spec.options.quality"),
-        ({"inputFile": ""}, "spec.inputFile"),
-    ],
-)
-async def test_the_schema_is_enforced(
-    custom: CustomObjectsApi, spec: dict[str, Any], field: str
-) -> None:
-    error = await rejected(custom.create_namespaced_custom_object(*CJ, conversion_job("a", **spec)))
-    assert error.status == 422
-    assert field in str(error.body)
+WRONG_SPECS: Final[list[Any]] = [
+    ({"conversionType": "video_to_gif"}, "spec.conversionType"),
+    ({"priority": 101}, "spec.priority"),
+    ({"priority": "5"}, "spec.priority"),
+    ({"options": {"resolution": True}}, "spec.options.resolution"),
+    ({"options": {"quality": "9" * 21}}, "spec.options.quality"),
+    ({"inputFile": ""}, "spec.inputFile"),
+]
+
+
+async def test_the_schema_is_enforced(custom: CustomObjectsApi) -> None:
+    for spec, field in WRONG_SPECS:
+        body = conversion_job("a", **spec)
+        error = await rejected(custom.create_namespaced_custom_object(*CJ, body))
+        assert error.status == 422, spec
+        assert field in str(error.body)
 
 
 async def test_null_means_not_given(custom: CustomObjectsApi) -> None:

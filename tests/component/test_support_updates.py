@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from kubernetes.aio.client import (
@@ -252,26 +252,26 @@ async def test_an_event_is_about_its_own_namespace(http: ApiClient) -> None:
 # Paths, headers and the audit log
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "code"),
-    [
-        ("GET", "/version", 200),
-        ("GET", "/apis", 200),
-        ("GET", "/api/v1", 200),
-        ("GET", "/readyz", 200),
-        ("GET", "/apis/batch/v2", 404),
-        ("GET", "/apis/batch/v1/widgets", 404),
-        ("GET", "/apis/batch/v1/namespaces/my-network/jobs/none", 404),
-        ("GET", "/apis/batch/v1/namespaces/my-network/jobs/none/scale", 404),
-        ("PUT", "/apis/batch/v1/namespaces/my-network/jobs", 405),
-        ("POST", "/apis/batch/v1/jobs", 405),
-        ("GET", "/api/v1/pods?fieldSelector=spec.volumes=x", 400),
-        ("GET", "/api/v1/pods?labelSelector=a%20is%20b", 400),
-    ],
-)
-async def test_paths_and_methods(http: ApiClient, method: str, path: str, code: int) -> None:
-    body = job() if method in ("PUT", "POST") else None
-    assert (await raw(http, method, path, body))[0] == code
+PATHS: Final[list[Any]] = [
+    ("GET", "/version", 200),
+    ("GET", "/apis", 200),
+    ("GET", "/api/v1", 200),
+    ("GET", "/readyz", 200),
+    ("GET", "/apis/batch/v2", 404),
+    ("GET", "/apis/batch/v1/widgets", 404),
+    ("GET", "/apis/batch/v1/namespaces/my-network/jobs/none", 404),
+    ("GET", "/apis/batch/v1/namespaces/my-network/jobs/none/scale", 404),
+    ("PUT", "/apis/batch/v1/namespaces/my-network/jobs", 405),
+    ("POST", "/apis/batch/v1/jobs", 405),
+    ("GET", "/api/v1/pods?fieldSelector=spec.volumes=x", 400),
+    ("GET", "/api/v1/pods?labelSelector=a%20is%20b", 400),
+]
+
+
+async def test_paths_and_methods(http: ApiClient) -> None:
+    for method, path, code in PATHS:
+        body = job() if method in ("PUT", "POST") else None
+        assert (await raw(http, method, path, body))[0] == code, path
 
 
 @pytest.mark.fake_only("what the fake API server does not know is never a success")
