@@ -19,6 +19,7 @@ from media_converter.planning.audio import (
     cover_step,
     input_options,
     plan_audio,
+    sound_feed,
     sound_filters,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
@@ -110,7 +111,8 @@ def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
 def _measure_sound(run: Run, info: MediaInfo, options: AudioOptions) -> Loudness | None:
     audio = choose_sound(info)
     filters = sound_filters(audio, options, AudioOutput(run.task.output_format))
-    return measure(run, info, audio.stream_index, filters, input_options(audio, options))
+    track = sound_feed(info, audio, options, run.limits) or audio.stream_index
+    return measure(run, info, track, filters, input_options(audio, options))
 
 
 def _copyable_sound(run: Run, options: AudioOptions) -> Copying:
@@ -296,7 +298,7 @@ def losses(run: Run, source: Source, attempt: Attempt) -> tuple[damage.Loss, ...
         )
         found.append(video._replace(seconds=_missing_seconds(run, source)))
     if plan.audio_index is not None and not plan.copies_audio:
-        counts, wrong = streams.get(plan.audio_index), attempt.decoded.checksums
+        counts, wrong = attempt.decoded.total(plan.audio_indexes), attempt.decoded.checksums
         found.append(damage.loss("packets of sound", counts, wrong, 0))
         found.append(_missing_samples(source, plan, counts))
     return tuple(found)
