@@ -51,15 +51,15 @@ WHOLE: Final = (1.0, 1.0)
 class Writing(NamedTuple):
     """How ffmpeg writes one video. :mod:`planning.together` makes the command for one or several.
 
-    ``command_start`` is the command up to the input. ``video`` and ``audio`` are the indices of the
-    streams that are read. ``video_options`` are the output options of the video. ``audio_options``
-    encode the audio, and are empty if it is copied. ``duration`` limits the output, in seconds.
-    ``muxer`` are the options of the container.
+    ``command_start`` is the command up to the inputs. ``video`` is the index of the stream that is
+    read. ``audio`` is what ffmpeg calls the sound, such as 0:1. ``video_options`` are the output
+    options of the video. ``audio_options`` encode the audio, and are empty if it is copied.
+    ``duration`` limits the output, in seconds. ``muxer`` are the options of the container.
     """
 
     command_start: tuple[str, ...]
     video: int
-    audio: int | None
+    audio: str | None
     video_options: tuple[str, ...]
     audio_options: tuple[str, ...]
     duration: float | None
@@ -71,7 +71,8 @@ class ConversionPlan(NamedTuple):
 
     ``summary`` is a line for the log. ``duration`` is how many seconds of media the step
     processes. It is for progress only and may be an estimate. ``video_index`` and ``audio_index``
-    are the streams that it reads. ``save`` is an optional second step. It reads what the first step
+    are the streams that it reads; ``joined`` are the tracks if the sound is joined from several.
+    ``save`` is an optional second step. It reads what the first step
     wrote to memory, and writes the output. ``kept`` is the fraction of the displayed width and
     height that is not cropped. ``writing`` is set for videos.
     """
@@ -85,10 +86,16 @@ class ConversionPlan(NamedTuple):
     copies_video: bool = False
     copies_audio: bool = False
     start: float = 0.0
+    joined: tuple[int, ...] = ()
     save: Step | None = None
     warnings: tuple[str, ...] = ()
     kept: tuple[float, float] = WHOLE
     writing: Writing | None = None
+
+    @property
+    def audio_indexes(self) -> tuple[int, ...]:
+        """The streams of the input that the sound comes from."""
+        return self.joined or (() if self.audio_index is None else (self.audio_index,))
 
 
 def output_url(number: int) -> str:

@@ -22,6 +22,7 @@ from media_converter.planning.filters import (
     hold_frames,
     video_filter,
 )
+from media_converter.planning.joined_tracks import sound_input, sound_map
 from media_converter.planning.plan import (
     NO_EVIDENCE,
     ConversionPlan,
@@ -40,7 +41,7 @@ from media_converter.planning.video_fit import fit_video
 from media_converter.planning.video_sound import plan_sound, reading_of, sound_of
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
-from media_converter.step import Stdout, Step
+from media_converter.step import Feed, Stdout, Step
 from media_converter.typed_options import VideoOptions
 
 MAX_FRAME_RATE: Final = 60
@@ -94,8 +95,10 @@ def plan_video(
     input_options += reading.input_options
     command_start = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
     audio_options: tuple[str, ...] = ()
+    tracks: Feed | None = None
     if audio is not None and encodes_audio:
-        audio_options = tuple(plan_sound(audio, options, evidence).options(evidence.gain))
+        sound = plan_sound(info, audio, options, evidence, limits)
+        audio_options, tracks = tuple(sound.options(evidence.gain)), sound.feed
     video_options = ["-c:v", "copy"]
     if encodes_video:
         rate_limit = _frame_rate_limit(video, options, evidence.rates)
@@ -122,9 +125,9 @@ def plan_video(
         encoder = encoder or memory.choose_encoder_settings(video, size, limits, options.codec)
         video_options += _encoder_options(video, options, size, encoder, evidence.rates)
     writing = Writing(
-        command_start=tuple(command_start),
+        command_start=(*command_start, *sound_input(audio)),
         video=video.stream_index,
-        audio=audio.stream_index if audio else None,
+        audio=sound_map(audio) if audio else None,
         video_options=tuple(video_options),
         audio_options=audio_options,
         duration=options.duration,
@@ -133,7 +136,12 @@ def plan_video(
     argv = encode_command([writing])
 
     return ConversionPlan(
-        step=Step("encode" if encodes_video or encodes_audio else "remux", argv, Stdout.LINES),
+        step=Step(
+            "encode" if encodes_video or encodes_audio else "remux",
+            argv,
+            Stdout.LINES,
+            feed=tracks,
+        ),
         expected=Expected(
             container=options.container,
             video_codec=options.codec if encodes_video else video.codec,
@@ -151,6 +159,7 @@ def plan_video(
         copies_video=not encodes_video,
         copies_audio=audio is not None and not encodes_audio,
         start=options.start,
+        joined=audio.joined if audio else (),
         kept=fit.kept,
         writing=writing,
     )
@@ -221,6 +230,7 @@ def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -
     return (
         _can_copy_packets(info, options)
         and options.loudness is None
+        and not audio.joined
         and audio.codec in CONTAINERS[options.container].copyable_audio_codecs
         and (audio.codec != "aac" or audio.profile in ("LC", "HE-AAC", "HE-AACv2"))
         and audio.channels <= 2

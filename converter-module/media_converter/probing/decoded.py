@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.probing.media import Ratio
@@ -61,6 +62,21 @@ class Decoded(NamedTuple):
     corrupt: int = 0
     reconfigured: frozenset[str] = frozenset()
     wrong_checksums: int = 0
+
+    def total(self, indexes: Iterable[int]) -> StreamCounts | None:
+        """The counts of several streams together. None if one of them was not decoded."""
+        found = [self.streams.get(index) for index in indexes]
+        total = StreamCounts(0, 0)
+        for counts in found:
+            if counts is None or counts.frames is None:
+                return found[0] if len(found) == 1 else None
+            total = StreamCounts(
+                total.packets + counts.packets,
+                (total.frames or 0) + counts.frames,
+                total.errors + counts.errors,
+                total.samples + counts.samples,
+            )
+        return total
 
 
 class LogReader:

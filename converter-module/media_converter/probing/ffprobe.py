@@ -190,6 +190,7 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
         return None
     disposition = stream.get("disposition", {})
     layout = str(stream.get("channel_layout", ""))
+    tags = stream.get("tags", {})
     return AudioStream(
         stream_index=_whole(stream.get("index")) or 0,
         codec=str(stream["codec_name"]),
@@ -205,7 +206,15 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
         sample_bits=_whole(stream.get("bits_per_raw_sample"))
         or _whole(stream.get("bits_per_sample"))
         or 0,
+        language=_language(tags),
+        title=str(tags.get("title", "")),
     )
+
+
+def _language(tags: Mapping[str, Any]) -> str:
+    """The language of a track. Empty if the file names none: "und" means undetermined."""
+    language = str(tags.get("language", ""))
+    return "" if language == "und" else language
 
 
 def _cropping(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, int]:

@@ -84,7 +84,9 @@ class AudioStream(NamedTuple):
 
     ``layout`` is empty if the file names none. ``default`` says that players choose this track.
     ``secondary`` says that it is a commentary, karaoke or a track for people with impairments.
-    ``sample_bits`` is how many bits a sample has, 0 for lossy codecs.
+    ``sample_bits`` is how many bits a sample has, 0 for lossy codecs. ``language`` and ``title``
+    are tags. ``joined`` are the indexes of the mono tracks that the channels come from, if each
+    channel is a track of its own; see :mod:`media_converter.planning.joined_tracks`.
     """
 
     stream_index: int
@@ -99,6 +101,9 @@ class AudioStream(NamedTuple):
     default: bool = False
     secondary: bool = False
     sample_bits: int = 0
+    language: str = ""
+    title: str = ""
+    joined: tuple[int, ...] = ()
 
 
 class Unread(NamedTuple):

@@ -19,6 +19,7 @@ from media_converter.planning.audio import (
     input_options,
     plan_audio,
     require_audio,
+    sound_feed,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Evidence, MayCopy
@@ -110,7 +111,8 @@ def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
 def _measure_audio(run: Run, info: MediaInfo, options: AudioOptions) -> Loudness | None:
     audio = require_audio(info)
     filters = audio_output_filters(audio, options, AudioOutput(run.task.output_format))
-    return measure(run, info, audio.stream_index, filters, input_options(audio, options))
+    track = sound_feed(info, audio, options, run.limits) or audio.stream_index
+    return measure(run, info, track, filters, input_options(audio, options))
 
 
 def _copyable_audio(run: Run, options: AudioOptions) -> MayCopy:
@@ -296,7 +298,7 @@ def losses(run: Run, source: Source, tool_run: ToolRun) -> tuple[damage.Loss, ..
         )
         found.append(video._replace(seconds=_missing_seconds(run, source)))
     if plan.audio_index is not None and not plan.copies_audio:
-        counts, wrong = streams.get(plan.audio_index), tool_run.decoded.wrong_checksums
+        counts, wrong = tool_run.decoded.total(plan.audio_indexes), tool_run.decoded.wrong_checksums
         found.append(damage.loss("packets of sound", counts, wrong, 0))
         found.append(_missing_samples(source, plan, counts))
     return tuple(found)

@@ -240,7 +240,7 @@ def test_the_trial_of_the_sound_is_that_of_the_video() -> None:
     for options in (VideoOptions(loudness=-16.0, duration=2.0), WEBM._replace(loudness=-16.0)):
         evidence = Evidence(gain=Gain(3.0))
         video = plan_video(INFO, options, LIMITS, WHITE, evidence).step.argv
-        sound = plan_sound(AUDIO, options, evidence)
+        sound = plan_sound(INFO, AUDIO, options, evidence, LIMITS)
         trial = trial_step(INFO, sound, options, Gain(3.0), LIMITS).argv
         for option in ("-af", "-c:a", "-b:a", "-f"):
             assert value_of(trial, option) == value_of(video, option)
