@@ -9,6 +9,8 @@ import pytest
 from tests.converter.harness import THUMB, VIDEO, Converter
 from tests.converter.kitchen import X264, Kitchen, colour, tone
 from tests.converter.lab import Lab
+from tests.converter.siblings.inputs import colour_of
+from tests.converter.siblings.inputs import slides as slides_of
 
 LONG = ("-g", "250", "-keyint_min", "250")
 H264 = (*X264, *LONG)
@@ -126,3 +128,18 @@ def test_a_part_of_a_slide_show_is_as_long_as_wanted(
     for options, seconds in (({"duration": 8}, 8), ({"start": 2, "duration": 11}, 11)):
         run = converter.convert(VIDEO, source, "out.mp4", **options)
         assert lab.media(run.path).duration == pytest.approx(seconds, abs=0.2), options
+
+
+@pytest.mark.parametrize("ending", ["avi", "ogv"])
+def test_a_part_of_slides_whose_clock_ticks_once_a_slide(
+    kitchen: Kitchen, converter: Converter, lab: Lab, ending: str
+) -> None:
+    codecs = {"avi": ("mpeg4", "pcm_s16le"), "ogv": ("libtheora", "libvorbis")}[ending]
+    source = kitchen.ffmpeg(
+        f"slow-clock.{ending}", *slides_of(3, 8), *tone(seconds=24), "-c:v", codecs[0], "-q:v",
+        "5", "-c:a", codecs[1],
+    )  # fmt: skip
+    run = converter.convert(VIDEO, source, "out.mp4", start=6, duration=6)
+    assert lab.media(run.path).duration == pytest.approx(6, abs=0.2)
+    seen = [colour_of(lab.frame(run.path, at)) for at in (0, 1.8, 2.2, 5.5)]
+    assert seen == ["red", "red", "lime", "lime"]

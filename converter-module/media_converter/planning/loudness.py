@@ -36,14 +36,14 @@ def measure_step(
     filters: Iterable[str],
     input_options: Iterable[str],
     *,
-    deep: bool,
+    reading: tuple[str, ...],
     seconds: float | None = None,
 ) -> Step:
     """Build the step that measures a stream, such as 1 or ``a:0``, after ``filters``.
 
     ``seconds`` is how much of what leaves the filters is measured, None for all of it.
     """
-    argv = ffmpeg_command(limits, input_options, deep_probe=deep)
+    argv = ffmpeg_command(limits, input_options, reading=reading)
     argv += ["-map", f"0:{stream}", "-af", ",".join([*filters, _MEASURE])]
     argv += [] if seconds is None else ["-t", f"{seconds:.6f}"]
     return Step("loudness", (*argv, *PROGRESS, "-f", "null", "-"), Stdout.PROGRESS)

@@ -208,7 +208,7 @@ def _command(
 ) -> tuple[str, ...]:
     video = scan.video
     argv = ffmpeg_command(
-        scan.limits, [*input_options, *decoder_options(video)], deep_probe=scan.info.deep_probe
+        scan.limits, [*input_options, *decoder_options(video)], reading=scan.info.reading
     )
     fit = fit_varying(board.tile) if scan.size_varies else []
     # Only blackframe says at which time a picture is.

@@ -73,7 +73,7 @@ def trial_step(
     An encoder raises peaks, so the gain is right only if the encoded sound is. The sound alone is
     encoded in a fraction of the time of the video.
     """
-    argv = ffmpeg_command(limits, sound.input_options, deep_probe=info.deep_probe)
+    argv = ffmpeg_command(limits, sound.input_options, reading=info.reading)
     argv += ["-map", f"0:{sound.audio.stream_index}", *sound.options(gain), *NO_METADATA]
     if options.duration is not None:
         argv += ["-t", f"{options.duration:.6f}"]

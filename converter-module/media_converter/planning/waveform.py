@@ -44,7 +44,7 @@ def plan_waveform(
         "astats=metadata=1:reset=1:measure_perchannel=none:measure_overall=Min_level+Max_level",
         "ametadata=mode=print:file=pipe\\\\:1",
     ]
-    argv = ffmpeg_command(limits, sound_decoder_options(audio), deep_probe=info.deep_probe)
+    argv = ffmpeg_command(limits, sound_decoder_options(audio), reading=info.reading)
     argv += ["-map", f"0:{audio.stream_index}", "-af", ",".join(filters)]
     argv += ["-nostats", "-f", "null", "-"]
     is_drawing = output_format == "png"

@@ -117,7 +117,7 @@ def measure(
     progress.
     """
     step = measure_step(
-        run.limits, stream_index, filters, options, deep=info.deep_probe, seconds=seconds
+        run.limits, stream_index, filters, options, reading=info.reading, seconds=seconds
     )
     max_seconds = max_plausible_duration(info.duration, run.source.size_bytes)
     found, result = _measure(run, step, run.source.fd, max_seconds)
@@ -130,7 +130,7 @@ def _measure_output(run: Run) -> Loudness | None:
     fd = run.make_temporary().fd
     if not os.fstat(fd).st_size:
         return None
-    step = measure_step(run.limits, "a:0", (), (), deep=False)
+    step = measure_step(run.limits, "a:0", (), (), reading=())
     found, _ = _measure(run, step, fd, float("inf"))
     return found
 

@@ -21,6 +21,9 @@ from media_converter.running.run import Run, refuse_playlists_and_documents
 # Containers without a header that lists their streams, by ffprobe's names. ffprobe finds a stream
 # only when it reads a packet of it.
 _WITHOUT_HEADER: Final = ("mpegts", "mpeg")
+# A tool knows a stream when it has read so many bytes behind its first packet.
+_ENOUGH_BYTES: Final = 8_000_000
+_MAX_PLACE: Final = ffprobe.MAX_LOOK_BYTES - _ENOUGH_BYTES
 # Codecs of single pictures, in which covers are stored.
 _STILL_CODECS: Final = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000")
 # ffmpeg gives packets of these containers wrong times after a seek.
@@ -49,17 +52,19 @@ def _examine(run: Run) -> MediaInfo:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for images"
         )
-    if structure.is_endless_wave64(run.read):
+    is_aiff = structure.is_endless_aiff(run.read)
+    if is_aiff or structure.is_endless_wave64(run.read):
+        name = "AIFF" if is_aiff else "Wave64"
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
-            "the Wave64 file does not say how long it is, because a program wrote it to a pipe; "
+            f"the {name} file does not say how long it is, because a program wrote it to a pipe; "
             "save it as WAV or FLAC",
         )
     if encryption.by_structure(run.read, run.source.size_bytes):
         raise _encrypted()
-    info = _probe(run, deep_probe=False)
-    if info.container in _WITHOUT_HEADER and (info.unread or not info.video or not info.audio):
-        info = _probe(run, deep_probe=True)
+    info = _probe(run)
+    if info.container in _WITHOUT_HEADER:
+        info = _with_late_streams(run, info)
     if info.encrypted:
         raise _encrypted()
     info = info._replace(unread=tuple(_with_packets(run, info)))
@@ -69,10 +74,29 @@ def _examine(run: Run) -> MediaInfo:
     return verify.with_full_duration(info, run.missing_bytes())
 
 
-def _probe(run: Run, *, deep_probe: bool) -> MediaInfo:
-    step = ffprobe.step(deep_probe=deep_probe)
+def _with_late_streams(run: Run, info: MediaInfo) -> MediaInfo:
+    """Look at more of a file without a header, if a stream may begin later or twice.
+
+    A stream that begins later still is found if this is within the bytes that a tool may read.
+    """
+    merge = ffprobe.MERGE if info.container == "mpegts" else ()
+    look: tuple[str, ...] = ()
+    if info.unread or not info.video or not info.audio:
+        look = ffprobe.long_look()
+    if not look and len(info.video) == len(info.audio) == 1:
+        return info._replace(reading=merge)
+    info = _probe(run, merge + look)
+    firsts = [list_packets(run, info, each.stream_index).places[:1] for each in info.unread]
+    near = [first[0] for first in firsts if first and 0 <= first[0] < _MAX_PLACE]
+    if not near:
+        return info
+    return _probe(run, merge + ffprobe.long_look(max(near) + _ENOUGH_BYTES))
+
+
+def _probe(run: Run, reading: tuple[str, ...] = ()) -> MediaInfo:
+    step = ffprobe.step(reading=reading)
     result = run.run_tool(step)
-    info = ffprobe.parse(result.stdout, deep_probe=deep_probe) if result.exit_code == 0 else None
+    info = ffprobe.parse(result.stdout, reading=reading) if result.exit_code == 0 else None
     # ffprobe prints no size for a frame that is too large to decode.
     if info is None or (not info.video and is_too_large(result.stderr)):
         raise run.explain_failure(step, result)
@@ -107,8 +131,9 @@ def _with_packets(run: Run, info: MediaInfo) -> Iterator[Unread]:
     ffprobe lists no packets of a scrambled stream. If the file has one, the stream is marked.
     """
     for stream in info.unread:
-        if list_packets(run, info, stream.stream_index).packets:
-            yield stream
+        listed = list_packets(run, info, stream.stream_index)
+        if listed.packets:
+            yield stream._replace(starts_late=max(listed.places[:1], default=0) >= _MAX_PLACE)
         elif encryption.has_scrambled_stream(run.read):
             yield stream._replace(scrambled=True)
 
@@ -127,7 +152,7 @@ def list_packets(
     not exact, so the list can begin before or after ``start``.
     """
     reader = PacketReader()
-    step = packets.step(stream_index, start, end, info.deep_probe)
+    step = packets.step(stream_index, start, end, info.reading)
     files = Files(run.source.fd if fd is None else fd)
     run.run_tool(step, files, on_line=reader.add_line)
     return reader
