@@ -176,6 +176,14 @@ class Scan(NamedTuple):
     limits: Limits
     size_varies: bool = False
 
+    @property
+    def origin(self) -> float:
+        """When the film begins, by the times of a scan.
+
+        If the clock of the file starts again, ffmpeg gives the pictures times from 0.
+        """
+        return 0.0 if self.info.clock_restarts else self.info.start
+
 
 def scan_step(scan: Scan, board: Storyboard, skip: str) -> Step:
     """Build the step that reads the whole film and writes the first picture of each part.
@@ -185,9 +193,10 @@ def scan_step(scan: Scan, board: Storyboard, skip: str) -> Step:
     """
     seconds = board.times[1] / 1000 if board.pictures > 1 else board.times[-1] / 1000 + 1
     # ld(0) is one more than the number of the last part that has a picture.
-    number = f"min({board.pictures - 1},floor((t-{scan.info.start:.6f}+0.0005)/{seconds:.6f}))"
+    number = f"min({board.pictures - 1},floor((t-{scan.origin:.6f}+0.0005)/{seconds:.6f}))"
     select = f"select='if(gte({number},ld(0)),1+0*st(0,{number}+1),0)'"
-    options = ["-copyts", "-an", "-sn", "-dn", "-skip_frame", skip]
+    options = [] if scan.info.clock_restarts else ["-copyts"]
+    options += ["-an", "-sn", "-dn", "-skip_frame", skip]
     return Step("scan", _command(scan, board, options, [select], PROGRESS), Stdout.PROGRESS)
 
 

@@ -9,7 +9,7 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.files import jpeg, structure
 from media_converter.planning.plan import Position
-from media_converter.probing import encryption, ffprobe, packets
+from media_converter.probing import clock, encryption, ffprobe, packets
 from media_converter.probing.codecs import WITHOUT_TIMESTAMPS
 from media_converter.probing.media import MediaInfo, Unread, VideoStream
 from media_converter.probing.packets import PacketReader, Picture
@@ -65,6 +65,7 @@ def _examine(run: Run) -> MediaInfo:
     info = _probe(run)
     if info.container in _WITHOUT_HEADER:
         info = _with_late_streams(run, info)
+        info = info._replace(clock_restarts=clock.restarts(run.read, run.source.size_bytes))
     if info.encrypted:
         raise _encrypted()
     info = info._replace(unread=tuple(_with_packets(run, info)))
@@ -176,6 +177,9 @@ def _list_part(
 ) -> PacketReader:
     if part is None:
         return list_packets(run, info, stream_index)
+    if info.clock_restarts:
+        # The times say nothing about which packets belong to the part.
+        return list_packets(run, info, stream_index)
     start, end = info.start + part[0], info.start + part[1]
     if info.container in WITHOUT_TIMESTAMPS:
         return list_packets(run, info, stream_index).between(start, end)
@@ -188,12 +192,14 @@ def _list_part(
 def film_length(run: Run, info: MediaInfo, video: VideoStream) -> float:
     """The duration of the input in seconds, as found in its packets if its header has none.
 
-    A live recording has none, and that of a raw stream is estimated from its bit rate.
+    A live recording has none, and that of a raw stream is estimated from its bit rate. If the clock
+    starts again, the pictures are counted.
     """
-    if info.duration and info.container not in WITHOUT_TIMESTAMPS:
+    if info.duration and info.container not in WITHOUT_TIMESTAMPS and not info.clock_restarts:
         return info.duration
     reader = list_part(run, info, video.stream_index, None)
-    if pictures := reader.pictures():
+    pictures = reader.pictures()
+    if pictures and not info.clock_restarts:
         last = max(picture.time + picture.duration for picture in pictures)
         return max(last - info.start, _EPSILON)
     rate = video.avg_frame_rate or video.r_frame_rate or _DEFAULT_RATE
@@ -203,10 +209,10 @@ def film_length(run: Run, info: MediaInfo, video: VideoStream) -> float:
 def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) -> Position:
     """The picture that is on the screen at ``time``, in seconds from the start of the file.
 
-    If packets have no times, as in raw H.264, the position only says that ffmpeg must read the file
-    from its start.
+    If packets have no times, as in raw H.264, or if the clock starts again, the position only says
+    that ffmpeg must read the file from its start.
     """
-    if info.container in WITHOUT_TIMESTAMPS:
+    if info.container in WITHOUT_TIMESTAMPS or info.clock_restarts:
         return Position(time)
     wanted = info.start + time
     for back in () if info.container in _SEEKS_WRONGLY else _STEPS_BACK:

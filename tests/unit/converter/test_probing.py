@@ -110,7 +110,10 @@ def test_changes_of_the_streams_are_read() -> None:
         (why + "video parameters changed to yuv420p(tv), 640x360", {"video"}),
         (why + "display matrix changed, ", {"video"}),
         (why + "hwaccel changed, ", set()),
-        ("[in#0/mpegts @ 0x1] [warning] New audio stream with index 1 at pos:376 and DTS:90s", set()),
+        (
+            "[in#0/mpegts @ 0x1] [warning] New audio stream with index 1 at pos:376 and DTS:90s",
+            set(),
+        ),
     ):
         reader = LogReader()
         reader.add_line(line)
