@@ -71,7 +71,7 @@ def plan_audio(
     channels = output_channels(audio, options.channels)
     bitrate = written.bitrate(options.bitrate, channels)
 
-    argv = ffmpeg_command(limits, input_options(audio, options), deep_probe=info.deep_probe)
+    argv = ffmpeg_command(limits, input_options(audio, options), reading=info.reading)
     argv += sound_input(audio)
     if has_cover:
         number = 2 if audio.joined else 1
@@ -126,15 +126,35 @@ def require_audio(info: MediaInfo) -> AudioStream:
             "the sound is encrypted, and the converter has no key; use an unencrypted copy",
         )
     if audio is None:
-        raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
+        raise _no_audio(info)
     return audio
 
 
-def _why_no_audio(info: MediaInfo) -> str:
+def _no_audio(info: MediaInfo) -> ConversionError:
     undecodable = [name for name in info.undecodable if name.startswith("audio")]
+    unread = [stream for stream in info.unread if stream.kind == "audio"]
     if undecodable:
-        return f"no audio stream can be decoded: there is no decoder for {', '.join(undecodable)}"
-    return "the file has no audio stream; use video_to_mp4 or extract_thumbnail for its video"
+        return ConversionError(
+            ExitReason.NO_AUDIO_STREAM,
+            f"no audio stream can be decoded: there is no decoder for {', '.join(undecodable)}; "
+            "convert the sound to a common format first",
+        )
+    if any(stream.starts_late for stream in unread):
+        return ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT,
+            "the sound begins later than the converter looks for streams; cut off the beginning of "
+            "the file",
+        )
+    if unread:
+        return ConversionError(
+            ExitReason.INPUT_DAMAGED,
+            f"no packet of the {unread[0].codec} audio stream can be decoded; "
+            "upload the file again",
+        )
+    return ConversionError(
+        ExitReason.NO_AUDIO_STREAM,
+        "the file has no audio stream; use video_to_mp4 or extract_thumbnail for its video",
+    )
 
 
 def _can_copy(

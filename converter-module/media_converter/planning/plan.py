@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
 from media_converter.planning.gain import Gain
-from media_converter.probing.ffprobe import DEEP_PROBE
 from media_converter.probing.media import MAX_FRAME_PIXELS
 from media_converter.probing.rates import Rates
 from media_converter.step import INPUT, OUTPUT, Step, output_path
@@ -162,14 +161,14 @@ NO_EVIDENCE: Final = Evidence()
 
 
 def ffmpeg_command(
-    limits: Limits, input_options: Iterable[str] = (), *, deep_probe: bool = False
+    limits: Limits, input_options: Iterable[str] = (), *, reading: tuple[str, ...] = ()
 ) -> list[str]:
     """The start of an ffmpeg command: the executable, global options, input options, the input.
 
     When it exits, ffmpeg prints counts of what it read and decoded, see
     media_converter.probing.decoded. It does not fail because of decode errors (-max_error_rate 1):
-    the converter decides from the counts whether too much is lost. ``deep_probe`` makes ffmpeg
-    search more of the file for streams.
+    the converter decides from the counts whether too much is lost. ``reading`` are those of the
+    MediaInfo.
     """
     threads = str(limits.threads)
     argv = [FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+verbose"]
@@ -177,7 +176,7 @@ def ffmpeg_command(
     argv += ["-filter_threads", threads, "-filter_complex_threads", threads]
     argv += ["-protocol_whitelist", "file,pipe", "-threads", threads]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += DEEP_PROBE if deep_probe else []
+    argv += reading
     argv += input_options
     argv += ["-i", f"file:{INPUT}"]
     return argv

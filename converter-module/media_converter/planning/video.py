@@ -17,9 +17,11 @@ from media_converter.planning.audio_filters import (
     audio_decoder_options,
 )
 from media_converter.planning.filters import (
+    MATRICES,
     decoder_options,
     has_10ms_frames,
     hold_frames,
+    is_slide_show,
     video_filter,
 )
 from media_converter.planning.joined_tracks import sound_input, sound_map
@@ -53,6 +55,10 @@ _MAX_LEVEL: Final = 52  # level 5.2
 _MAX_SAMPLE_RATE: Final = 48_000
 _MAX_AUDIO_BIT_RATE: Final = 400_000
 
+
+# The clock of these containers ticks once for each picture. That of a slide show cannot tell when a
+# part starts, so its pictures are repeated first.
+_COARSE_CLOCKS: Final = ("avi", "ogg")
 
 # A video packet may state no duration, or one that is too short.
 _MIN_FRAME_SECONDS: Final = 0.05
@@ -93,7 +99,7 @@ def plan_video(
     reading = reading_of(options, frame_at_start)
     input_options = [*decoder_options(video), *audio_decoder_options(audio)]
     input_options += reading.input_options
-    command_start = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
+    command_start = ffmpeg_command(limits, input_options, reading=info.reading)
     audio_options: tuple[str, ...] = ()
     tracks: Feed | None = None
     if audio is not None and encodes_audio:
@@ -120,7 +126,10 @@ def plan_video(
             is_trimmed=is_trimmed,
             max_rate=max_frame_rate(options),
         )
-        video_options = ["-vf", ",".join([*reading.video_filters, filters, *hold])]
+        chain = [*reading.video_filters, filters, *hold]
+        if is_trimmed and is_slide_show(video) and info.container in _COARSE_CLOCKS:
+            chain = [*hold, *reading.video_filters, filters]
+        video_options = ["-vf", ",".join(chain)]
         _refuse_too_small(size, options.codec)
         encoder = encoder or memory.choose_encoder_settings(video, size, limits, options.codec)
         video_options += _encoder_options(video, options, size, encoder, evidence.rates)
@@ -205,6 +214,7 @@ def can_copy_video(
         and not video.full_range
         and not video.is_hdr
         and video.color_primaries != "bt2020"
+        and video.color_space in ("", *MATRICES)
         and video.field_order == "progressive"
         and _frame_rate_limit(video, options, rates) is None
         and output_size(video, options) == (video.width, video.height)

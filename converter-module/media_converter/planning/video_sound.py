@@ -87,7 +87,7 @@ def trial_step(
     An encoder raises peaks, so the encoded audio must be measured to know whether the gain is
     right. The audio alone is encoded in a fraction of the time of the video.
     """
-    argv = ffmpeg_command(limits, sound.input_options, deep_probe=info.deep_probe)
+    argv = ffmpeg_command(limits, sound.input_options, reading=info.reading)
     argv += sound_input(sound.audio)
     argv += ["-map", sound_map(sound.audio), *sound.options(gain), *NO_METADATA]
     if options.duration is not None:
