@@ -372,6 +372,18 @@ def test_ape_tags_are_kept(
     assert (tags["genre"], tags["album_artist"]) == ("Jazz", "All")
 
 
+def test_ape_tags_count_more_than_short_ones(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    """Programs write the same tags as ID3v1, too, which cuts texts and knows few genres."""
+    bare = ("-map_metadata", "-1", "-fflags", "+bitexact", "-id3v2_version", "0")
+    plain = kitchen.ffmpeg("bare.mp3", *tone(), *bare)
+    short = b"TAG" + b"A title that is c".ljust(30, b"\0") + bytes(94) + b"\0"
+    source = kitchen.edit("both.mp3", plain, lambda data: data + ape_tag() + short)
+    tags = lab.media(converter.convert(AUDIO, source, "out.mp3").path).tags
+    assert (tags["title"], tags["genre"]) == ("Song", "Jazz")
+
+
 def test_the_year_of_a_flac_is_kept(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = kitchen.ffmpeg("year.flac", *tone(), "-metadata", "YEAR=1999")
     assert lab.media(converter.convert(AUDIO, source, "out.mp3").path).tags["date"] == "1999"

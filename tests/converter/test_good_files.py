@@ -73,6 +73,24 @@ def test_a_rare_colour_matrix(
     assert near(lab.image(converter.convert(THUMB, source, "out.png").path).at(0.5, 0.5), wanted)
 
 
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p"])
+@pytest.mark.parametrize("matrix", [0, 8, 14])
+def test_an_output_has_a_matrix_that_players_know(
+    kitchen: Kitchen, converter: Converter, lab: Lab, matrix: int, pixels: str
+) -> None:
+    """0 is that of RGB, which these pixels are not. A copy would keep the tag."""
+    plain = kitchen.ffmpeg(
+        f"plain-{pixels}.mp4", *colour("orange"), "-c:v", "libx264", "-pix_fmt", pixels
+    )
+    source = kitchen.ffmpeg(
+        f"matrix-{matrix}-{pixels}.mp4", "-i", plain, "-c", "copy",
+        "-bsf:v", f"h264_metadata=matrix_coefficients={matrix}",
+    )  # fmt: skip
+    run = converter.convert(VIDEO, source, "out.mp4")
+    assert lab.media(run.path).video.get("color_space") in {None, "bt709", "smpte170m"}
+    assert near(lab.frame(run.path).at(0.5, 0.5), lab.frame(plain).at(0.5, 0.5))
+
+
 def test_a_colour_matrix_that_does_not_exist(kitchen: Kitchen, converter: Converter) -> None:
     source = kitchen.ffmpeg(
         "matrix3.mp4", "-i", kitchen.base(), "-c", "copy", "-bsf:v",

@@ -12,7 +12,7 @@ from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter
 from tests.converter.kitchen import X264, Kitchen, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import Rgb, near, red_corner
-from tests.converter.rawfiles import RGB, bmp, jpeg_segment, png
+from tests.converter.rawfiles import RGB, bmp, chunk, jpeg_segment, png
 from tests.converter.recipes import photo
 
 
@@ -147,6 +147,33 @@ def test_images_that_no_loader_reads(kitchen: Kitchen, converter: Converter) -> 
         run = converter.refused(IMAGE, source, "out.png", ExitReason.UNSUPPORTED_FORMAT)
         assert words in run.report.message
         assert "save it as" in run.report.message
+
+
+DNG = """
+import sys, numpy as np, tifffile
+with tifffile.TiffWriter(sys.argv[1]) as file:
+    version = [(50706, 'B', 4, (1, 4, 0, 0), True)] if sys.argv[2] == 'dng' else []
+    preview = np.full((64, 96, 3), (200, 60, 40), 'u1')
+    file.write(preview, photometric='rgb', subfiletype=1, subifds=1, extratags=version)
+    file.write(np.full((480, 640), 1000, 'u2'), photometric=32803, subfiletype=0)
+"""
+
+
+@pytest.mark.parametrize("kind", ["dng", "nef"])
+def test_the_preview_of_a_raw_image_is_not_the_image(
+    kitchen: Kitchen, converter: Converter, kind: str
+) -> None:
+    source = kitchen.make(f"raw.{kind}", lambda out: kitchen.agent.python(DNG, out, kind))
+    run = converter.refused(IMAGE, source, "out.jpg", ExitReason.UNSUPPORTED_FORMAT)
+    assert "raw image of a camera" in run.report.message
+
+
+def test_a_png_of_an_ios_app(kitchen: Kitchen, converter: Converter) -> None:
+    whole = png(64, 48, 8, RGB, b"\xc8\x3c\x28" * 64)
+    extra = chunk(b"CgBI", b"\x50\0\x20\x06")
+    source = kitchen.write("app.png", whole[:8] + extra + whole[8:])
+    run = converter.refused(IMAGE, source, "out.png", ExitReason.UNSUPPORTED_FORMAT)
+    assert "iOS" in run.report.message
 
 
 def test_raw_motion_jpeg_is_a_video(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:

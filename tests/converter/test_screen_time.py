@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.converter.harness import THUMB, VIDEO, Converter
+from tests.converter.harness import STORYBOARD, THUMB, VIDEO, Converter
 from tests.converter.kitchen import X264, Kitchen, colour, tone
 from tests.converter.lab import Lab
+from tests.converter.siblings.inputs import clock as clock_of
+from tests.converter.siblings.inputs import colour_of
+from tests.converter.siblings.inputs import slides as slides_of
 
 LONG = ("-g", "250", "-keyint_min", "250")
 H264 = (*X264, *LONG)
@@ -126,3 +129,66 @@ def test_a_part_of_a_slide_show_is_as_long_as_wanted(
     for options, seconds in (({"duration": 8}, 8), ({"start": 2, "duration": 11}, 11)):
         run = converter.convert(VIDEO, source, "out.mp4", **options)
         assert lab.media(run.path).duration == pytest.approx(seconds, abs=0.2), options
+
+
+@pytest.mark.parametrize("ending", ["avi", "ogv"])
+def test_a_part_of_slides_whose_clock_ticks_once_a_slide(
+    kitchen: Kitchen, converter: Converter, lab: Lab, ending: str
+) -> None:
+    codecs = {"avi": ("mpeg4", "pcm_s16le"), "ogv": ("libtheora", "libvorbis")}[ending]
+    source = kitchen.ffmpeg(
+        f"slow-clock.{ending}", *slides_of(3, 8), *tone(seconds=24), "-c:v", codecs[0], "-q:v",
+        "5", "-c:a", codecs[1],
+    )  # fmt: skip
+    run = converter.convert(VIDEO, source, "out.mp4", start=6, duration=6)
+    assert lab.media(run.path).duration == pytest.approx(6, abs=0.2)
+    seen = [colour_of(lab.frame(run.path, at)) for at in (0, 1.8, 2.2, 5.5)]
+    assert seen == ["red", "red", "lime", "lime"]
+
+
+def restarted(kitchen: Kitchen, ending: str) -> str:
+    """Two recordings of eight seconds in one file. The second one is a negative."""
+    codec = {"ts": (*H264, "-an"), "vob": MPEG2, "numbers.ts": (*H264, "-an")}[ending]
+    parts = []
+    for number, change in enumerate(("null", "negate")):
+        renumbered = ending == "numbers.ts" and number
+        parts.append(
+            kitchen.ffmpeg(
+                f"restarted-{number}.{ending}", *clock_of(8), "-vf", change, *codec,
+                *(("-mpegts_start_pid", "512") if renumbered else ()),
+            )
+        )  # fmt: skip
+    return kitchen.write(f"restarted.{ending}", b"".join(kitchen.read(part) for part in parts))
+
+
+@pytest.mark.parametrize("ending", ["ts", "vob", "numbers.ts"])
+def test_a_time_behind_a_clock_that_starts_again(
+    kitchen: Kitchen, converter: Converter, lab: Lab, ending: str
+) -> None:
+    source = restarted(kitchen, ending)
+    # The colours of the clock, and of its negative.
+    for time, wanted in (
+        (2.5, "blue"),
+        (6.5, "white"),
+        (8.5, "cyan"),
+        (11.5, "blue"),
+        (13.5, "red"),
+    ):
+        run = converter.convert(THUMB, source, "out.png", time=str(time))
+        assert colour_of(lab.image(run.path)) == wanted, time
+    part = converter.convert(VIDEO, source, "out.mp4", start=9, duration=4)
+    assert lab.media(part.path).duration == pytest.approx(4, abs=0.2)
+    seen = [colour_of(lab.frame(part.path, at)) for at in (0.3, 1.4, 2.5)]
+    assert seen == ["magenta", "yellow", "blue"]
+
+
+def test_a_storyboard_behind_a_clock_that_starts_again(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    run = converter.convert(
+        STORYBOARD, restarted(kitchen, "ts"), "out.jpg", interval=4, columns=4, size="64x36"
+    )
+    sprite = lab.image(run.path)
+    assert sprite.size == (256, 36)
+    seen = [colour_of(sprite, x) for x in (0.125, 0.375, 0.625, 0.875)]
+    assert seen == ["red", "magenta", "cyan", "lime"]

@@ -8,6 +8,7 @@ from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import AUDIO, THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
 from tests.converter.lab import Lab
+from tests.converter.siblings.inputs import clock, colour_of, noise
 
 KEY = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb")
 KEY_ID = ("-encryption_kid", "a7e61c373e219033c21091fa607bf3b8")
@@ -45,6 +46,56 @@ def test_a_picture_that_begins_after_twelve_seconds(
     source = late(kitchen, f"late-picture.{ending}", "audio", *codecs)
     assert lab.media(converter.convert(VIDEO, source, "out.mp4").path).streams("video")
     assert lab.image(converter.convert(THUMB, source, "out.jpg").path).size == (160, 90)
+
+
+def test_streams_that_begin_after_more_than_a_minute(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    """They are within the bytes that a tool may read while it looks for streams."""
+    quiet = kitchen.ffmpeg(
+        "late-sound-75.ts", *video("64x48", 5, 80), "-itsoffset", "75", *tone(seconds=5),
+        "-map", "0", "-map", "1", *X264, *AAC, "-f", "mpegts",
+    )  # fmt: skip
+    run = converter.convert(VIDEO, quiet, "out.mp4")
+    assert lab.loudness(run.path, "atrim=76:79")[0] > -35
+    assert lab.seconds(converter.convert(AUDIO, quiet, "out.mp3").path) >= 4.5
+    dark = kitchen.ffmpeg(
+        "late-picture-75.ts", *tone(seconds=80), "-itsoffset", "75", *video("64x48", 5, 5),
+        "-map", "0", "-map", "1", *X264, *AAC, "-f", "mpegts",
+    )  # fmt: skip
+    assert lab.frames(converter.convert(VIDEO, dark, "out.mp4").path) >= 24
+    assert lab.image(converter.convert(THUMB, dark, "out.png").path).size == (64, 48)
+
+
+def test_a_sound_that_is_announced_late(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
+    """The map of the programme names it after the first look, and the clock starts again."""
+    silent = kitchen.ffmpeg("silent-90.ts", *video("64x48", 5, 90), *X264)
+    spoken = kitchen.ffmpeg("spoken-9.ts", *video("64x48", 5, 9), *tone(seconds=9), *X264, *AAC)
+    source = kitchen.write("unannounced.ts", kitchen.read(silent) + kitchen.read(spoken))
+    run = converter.convert(VIDEO, source, "out.mp4")
+    assert lab.loudness(run.path, "atrim=91:98")[0] > -35
+
+
+@pytest.mark.parametrize("kind", [VIDEO, AUDIO])
+def test_a_broadcast_whose_streams_get_other_numbers(
+    kitchen: Kitchen, converter: Converter, lab: Lab, kind: ConversionType
+) -> None:
+    """Two recordings in one file: the second half has other packet identifiers."""
+    first = kitchen.ffmpeg("pid-256.ts", *clock(8), *tone(440, 8), *X264, *AAC)
+    second = kitchen.ffmpeg(
+        "pid-512.ts", *clock(8), *tone(880, 8), "-vf", "negate", *X264, *AAC,
+        "-mpegts_start_pid", "512",
+    )  # fmt: skip
+    source = kitchen.write("pids.ts", kitchen.read(first) + kitchen.read(second))
+    run = converter.convert(kind, source, TARGETS[kind])
+    assert lab.seconds(run.path) == pytest.approx(16, abs=0.4)
+    for start, hertz in ((1, 440), (9, 880)):
+        part = f"atrim={start}:{start + 5},bandpass=f={hertz}:width_type=h:w=40"
+        assert lab.loudness(run.path, part)[0] > -35, f"{hertz} Hz from {start} s"
+    if kind is VIDEO:
+        assert lab.frames(run.path) == pytest.approx(400, abs=4)
+        # The third second is blue, and yellow in the second recording.
+        assert colour_of(lab.frame(run.path, 10.5)) == "yellow"
 
 
 def test_sound_without_a_decoder_is_told(kitchen: Kitchen, converter: Converter) -> None:
@@ -114,3 +165,69 @@ def test_sound_comes_from_the_program_of_the_picture(
     )  # fmt: skip
     run = converter.convert(VIDEO, source, "out.mp4")
     assert lab.hertz(run.path, (440, 1000)) == 440
+
+
+def with_stream_types(data: bytes, types: dict[int, int]) -> bytes:
+    """A transport stream whose program maps name other types of streams."""
+    body = bytearray(data)
+    for at in range(0, len(body), 188):
+        if int.from_bytes(body[at + 1 : at + 3], "big") & 0x5FFF != 0x5000:
+            continue
+        start = at + 5 + body[at + 4]
+        end = start + 3 + (int.from_bytes(body[start + 1 : start + 3], "big") & 0xFFF) - 4
+        place = start + 12 + (int.from_bytes(body[start + 10 : start + 12], "big") & 0xFFF)
+        while place < end:
+            body[place] = types.get(body[place], body[place])
+            place += 5 + (int.from_bytes(body[place + 3 : place + 5], "big") & 0xFFF)
+        crc = 0xFFFFFFFF
+        for byte in body[start:end]:
+            crc ^= byte << 24
+            for _ in range(8):
+                crc = (crc << 1 ^ (0x104C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+        body[end : end + 4] = crc.to_bytes(4, "big")
+    return bytes(body)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_encrypted_samples_of_a_live_stream(
+    kitchen: Kitchen, converter: Converter, kind: ConversionType
+) -> None:
+    """SAMPLE-AES: the packets are clear, the inside of pictures and sound is not."""
+    clear = kitchen.ffmpeg("clear.ts", *video(), *tone(), *X264, *AAC)
+
+    def encrypt(data: bytes) -> bytes:
+        body = bytearray(with_stream_types(data, {0x1B: 0xDB, 0x0F: 0xCF}))
+        for at in range(0, len(body), 188):
+            pid = int.from_bytes(body[at + 1 : at + 3], "big") & 0x5FFF
+            if pid in {0x100, 0x101} and not body[at + 3] & 0x20:
+                body[at + 40 : at + 188] = noise(148, seed=at)
+        return bytes(body)
+
+    source = kitchen.edit("samples.ts", clear, encrypt)
+    converter.refused(kind, source, TARGETS[kind], ExitReason.ENCRYPTED)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_scrambled_dvd(kitchen: Kitchen, converter: Converter, kind: ConversionType) -> None:
+    """CSS: the start of each pack is clear. Not every pack is scrambled."""
+    clear = kitchen.ffmpeg(
+        "dvd.vob", *video("720x576"), *tone(), "-target", "pal-dvd", "-c:a", "ac3"
+    )
+
+    def scramble(data: bytes) -> bytes:
+        body = bytearray(data)
+        for number, at in enumerate(range(0, len(body), 2048)):
+            start = at + 14
+            if number > 20 and number % 2 and body[start + 3] in {0xBD, 0xE0}:
+                body[start + 6] |= 0x10
+                body[at + 128 : at + 2048] = noise(1920, seed=at)
+        return bytes(body)
+
+    source = kitchen.edit("css.vob", clear, scramble)
+    converter.refused(kind, source, TARGETS[kind], ExitReason.ENCRYPTED)
+
+
+def test_an_audio_book_of_a_shop_is_encrypted(kitchen: Kitchen, converter: Converter) -> None:
+    plain = kitchen.ffmpeg("book.m4a", *tone(), *AAC)
+    source = kitchen.edit("book.aax", plain, lambda data: data.replace(b"mp4a", b"aavd"))
+    converter.refused(AUDIO, source, "out.mp3", ExitReason.ENCRYPTED)

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from media_converter.contract import ExitReason
-from tests.converter.harness import VIDEO, Converter
+from tests.converter.harness import PREVIEW, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
 from tests.converter.lab import Lab
 
@@ -170,6 +170,55 @@ def test_nothing_travels_in_the_pictures(
     run = converter.convert(VIDEO, source, "out.mp4")
     assert b"GPS48.8577N" not in run.path.read_bytes()
     assert lab.pixels(run.path) == lab.pixels(source), "it was encoded again"
+
+
+CAPTION = b"GA94\3\x42\xff\xfc\x94\x2c\xfc\x48\x49\xff"
+"""Two pairs of bytes of closed captions (CEA-608), as H.264 and MPEG-2 have them."""
+
+
+def captioned(kitchen: Kitchen, codec: str) -> str:
+    """A film with a caption in each picture."""
+    if codec == "h264":
+        plain = kitchen.ffmpeg(
+            "caption.h264", *video("640x480"), *X264, "-bsf:v", "h264_metadata=aud=insert"
+        )
+        body = b"\xb5\0\x31" + CAPTION
+        message = b"\0\0\0\1\6\4" + bytes([len(body)]) + body + b"\x80"
+        mark = b"\0\0\0\1\x09"
+
+        def insert(data: bytes) -> bytes:
+            pictures = data.split(mark)
+            # After the first byte of each picture, which is the rest of its delimiter.
+            return pictures[0] + b"".join(mark + p[:1] + message + p[1:] for p in pictures[1:])
+
+        source = kitchen.edit("captions.h264", plain, insert)
+        return kitchen.ffmpeg("captions.ts", "-r", "25", "-i", source, "-c", "copy")
+    plain = kitchen.ffmpeg("caption.m2v", *video("640x480"), "-c:v", "mpeg2video", "-q:v", "4")
+    slice_code = b"\0\0\1\1"
+    return kitchen.edit(
+        "captions.m2v",
+        plain,
+        lambda data: data.replace(slice_code, b"\0\0\1\xb2" + CAPTION + slice_code),
+    )
+
+
+@pytest.mark.parametrize("codec", ["h264", "mpeg2"])
+@pytest.mark.parametrize(
+    "options", [{}, {"resolution": "240p"}, {"videoCodec": "hevc", "resolution": "240p"}]
+)
+def test_captions_are_neither_copied_nor_written_again(
+    kitchen: Kitchen, converter: Converter, lab: Lab, codec: str, options: dict[str, str]
+) -> None:
+    source = captioned(kitchen, codec)
+    assert b"GA94" in kitchen.read(source)
+    run = converter.convert(VIDEO, source, "out.mp4", **options)
+    assert lab.frames(run.path) == 75
+    assert b"GA94" not in run.path.read_bytes()
+
+
+def test_a_preview_has_no_captions(kitchen: Kitchen, converter: Converter) -> None:
+    run = converter.convert(PREVIEW, captioned(kitchen, "mpeg2"), "out.mp4", duration=3)
+    assert b"GA94" not in run.path.read_bytes()
 
 
 def test_a_film_with_cuts_in_its_edit_list_keeps_them(

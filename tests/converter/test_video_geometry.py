@@ -9,6 +9,7 @@ from tests.converter.harness import THUMB, VIDEO, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import red_corner
+from tests.converter.siblings.inputs import box_of
 
 CORNER = "drawbox=0:0:iw/4:ih/4:red:fill"
 ROTATIONS = (
@@ -294,3 +295,23 @@ def test_a_video_too_large_to_decode_is_refused(kitchen: Kitchen, converter: Con
     assert "16000" in run.report.message
     assert run.wall < 5
     converter.refused(THUMB, source, "out.jpg", ExitReason.INPUT_TOO_LARGE)
+
+
+def test_a_phone_that_was_turned_while_it_recorded(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    """The rotation is in the bit stream, and changes with a key picture."""
+    parts = [
+        kitchen.ffmpeg(
+            f"turned-{angle}.h264", *colour("gray", "320x180"), "-vf",
+            "drawbox=0:0:60:60:red:fill", *X264,
+            "-bsf:v", f"h264_metadata=rotate={angle}:display_orientation=insert",
+        )
+        for angle in (0, 90)
+    ]  # fmt: skip
+    source = kitchen.write("turned.h264", b"".join(kitchen.read(part) for part in parts))
+    run = converter.convert(VIDEO, source, "out.mp4")
+    assert lab.frames(run.path) == pytest.approx(100, abs=2)
+    for time in (0.5, 3.5):
+        wide, high = box_of(lab.frame(run.path, time), (254, 0, 0))
+        assert wide == pytest.approx(high, abs=4), f"{wide}x{high} at {time} s"

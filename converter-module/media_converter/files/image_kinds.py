@@ -34,6 +34,7 @@ _HEIF_CODECS: Final = {
     b"unci": "no compression",
     b"vvc1": "H.266",
 }
+_RAW: Final = "a raw image of a camera"
 _MAGIC: Final = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
@@ -51,10 +52,10 @@ _MAGIC: Final = (
     (b"II\xbc\x01", "a JPEG XR image"),
     (b"\x8aMNG", "an MNG animation"),
     (b"\x8bJNG", "a JNG image"),
-    (b"FUJIFILMCCD-RAW", "a raw image of a camera"),
-    (b"IIRO", "a raw image of a camera"),
-    (b"IIU\0", "a raw image of a camera"),
-    (b"FOVb", "a raw image of a camera"),
+    (b"FUJIFILMCCD-RAW", _RAW),
+    (b"IIRO", _RAW),
+    (b"IIU\0", _RAW),
+    (b"FOVb", _RAW),
 )
 
 
@@ -68,7 +69,11 @@ def without_loader(read: ReadAt) -> str | None:
         return _jpeg(read)
     if head[4:8] == b"ftyp":
         return _heif(read)
+    if head.startswith(b"\x89PNG") and head[12:16] == b"CgBI":
+        return "a PNG image that was changed for iOS apps"
     page = tiff.first_page(read)
+    if page and page.is_raw:
+        return _RAW
     if page and page.bits not in _TIFF_BITS:
         return f"a TIFF image with {page.bits} bits per sample"
     return None

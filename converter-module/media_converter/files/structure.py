@@ -16,6 +16,7 @@ ReadAt = Callable[[int, int], bytes]
 _WAVE64: Final = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _WAVE64_DATA: Final = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
 _WAVE64_LOOK_BYTES: Final = 4096
+_AIFF_LOOK_BYTES: Final = 4096
 _MAX_OFFSET: Final = (1 << 63) - 1
 _MAX_BOXES: Final = 100_000
 _MIN_PLACEHOLDER: Final = 1_900_000_000
@@ -230,6 +231,15 @@ def _vint(read: ReadAt, offset: int) -> tuple[int | None, int]:
     count = 9 - data[0].bit_length()
     value = int.from_bytes(data[:count], "big") & ((1 << 7 * count) - 1)
     return (None if value == (1 << 7 * count) - 1 else value), offset + count
+
+
+def is_endless_aiff(read: ReadAt) -> bool:
+    """Whether an AIFF has no length, as programs write it to a pipe. ffmpeg cannot read it."""
+    head = read(0, _AIFF_LOOK_BYTES)
+    at = head.find(b"SSND")
+    return (
+        head[:4] == b"FORM" and head[8:11] == b"AIF" and at > 0 and not any(head[at + 4 : at + 8])
+    )
 
 
 def is_endless_wave64(read: ReadAt) -> bool:

@@ -13,17 +13,23 @@ UNSIGNED: Final = 1
 SIGNED: Final = 2
 FLOATING: Final = 3
 
+_SUBFILE_TYPE: Final = 254
 _BITS: Final = 258
 _PHOTOMETRIC: Final = 262
 _SAMPLES: Final = 277
 _INKS: Final = 334
 _TILE_WIDTH: Final = 322
 _TILE_HEIGHT: Final = 323
+_SUB_DIRECTORIES: Final = 330
 _EXTRA_SAMPLES: Final = 338
 _SAMPLE_FORMAT: Final = 339
+_DNG_VERSION: Final = 50706
 _WANTED: Final = (
-    _BITS, _PHOTOMETRIC, _SAMPLES, _INKS, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT
+    _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLES, _SUB_DIRECTORIES, _INKS, _TILE_WIDTH,
+    _TILE_HEIGHT, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _DNG_VERSION,
 )  # fmt: skip
+# Samples as they come from a sensor.
+_RAW: Final = (32803, 34892)
 _CMYK: Final = 5
 # Samples per pixel of each photometric interpretation, without extra samples.
 _COLOURS: Final = {0: 1, 1: 1, 2: 3, 3: 1, 6: 3, 8: 3, 9: 3, 10: 3}
@@ -32,7 +38,7 @@ _ALPHA: Final = (1, 2)
 _MAX_TAGS: Final = 4096
 _MAX_VALUES: Final = 64
 # Bytes of a value by its type. Only whole numbers matter here.
-_VALUE_BYTES: Final = {1: 1, 3: 2, 4: 4, 16: 8}
+_VALUE_BYTES: Final = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 
 
 class TiffPage(NamedTuple):
@@ -40,7 +46,8 @@ class TiffPage(NamedTuple):
 
     ``sample_format`` is UNSIGNED, SIGNED or FLOATING. ``colours`` is how many samples are colours;
     0 if this is unknown. ``has_alpha`` says whether the sample after them is the transparency.
-    ``tile`` is the width and height of a tile, 0 if the pixels are in strips.
+    ``tile`` is the width and height of a tile, 0 if the pixels are in strips. ``is_raw`` says that
+    the file is a raw image of a camera, of which this page is at most a preview.
     """
 
     samples: int
@@ -49,6 +56,7 @@ class TiffPage(NamedTuple):
     colours: int
     has_alpha: bool
     tile: tuple[int, int] = (0, 0)
+    is_raw: bool = False
 
     @property
     def is_float_colour(self) -> bool:
@@ -91,7 +99,15 @@ def first_page(read: ReadAt) -> TiffPage | None:
         colours=inks if photometric == _CMYK else _COLOURS.get(photometric, 0),
         has_alpha=bool(extra) and extra[0] in _ALPHA,
         tile=(tags.get(_TILE_WIDTH, (0,))[0], tags.get(_TILE_HEIGHT, (0,))[0]),
+        is_raw=_is_raw(tags) or head[8:10] == b"CR",
     )
+
+
+def _is_raw(tags: dict[int, tuple[int, ...]]) -> bool:
+    """Whether a page has a sensor's samples, or is a preview beside pages that are not listed."""
+    is_preview = bool(tags.get(_SUBFILE_TYPE, (0,))[0] & 1)
+    has_sensor = tags.get(_PHOTOMETRIC, (-1,))[0] in _RAW
+    return _DNG_VERSION in tags or has_sensor or (is_preview and _SUB_DIRECTORIES in tags)
 
 
 def _tags(

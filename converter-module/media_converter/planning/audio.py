@@ -13,9 +13,11 @@ from media_converter.planning.audio_filters import (
     audio_filter,
     choose_audio,
     output_channels,
+    reading_alone,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS, MP3, AudioFormat
 from media_converter.planning.gain import Gain
+from media_converter.planning.joined_tracks import feed, sound_input, sound_map
 from media_converter.planning.plan import (
     COPY_ALL,
     DECODE_ONLY,
@@ -31,7 +33,7 @@ from media_converter.planning.plan import (
 )
 from media_converter.planning.tags import kept_tags
 from media_converter.probing.media import AudioStream, MediaInfo
-from media_converter.step import COVER_PATH, Stdout, Step
+from media_converter.step import COVER_PATH, Feed, Stdout, Step
 from media_converter.typed_options import AudioOptions
 
 _MAX_COVER_SIDE: Final = 1000
@@ -69,12 +71,14 @@ def plan_audio(
     channels = output_channels(audio, options.channels)
     bitrate = written.bitrate(options.bitrate, channels)
 
-    argv = ffmpeg_command(limits, input_options(audio, options), deep_probe=info.deep_probe)
+    argv = ffmpeg_command(limits, input_options(audio, options), reading=info.reading)
+    argv += sound_input(audio)
     if has_cover:
-        argv += ["-f", "mjpeg", "-i", f"file:{COVER_PATH}", "-map", "1:0"]
+        number = 2 if audio.joined else 1
+        argv += ["-f", "mjpeg", "-i", f"file:{COVER_PATH}", "-map", f"{number}:0"]
         argv += ["-c:v", "copy", "-disposition:v", "attached_pic"]
         argv += ["-metadata:s:v", "comment=Cover (front)"]
-    argv += ["-map", f"0:{audio.stream_index}"]
+    argv += ["-map", sound_map(audio)]
     if copies:
         argv += ["-c:a", "copy"]
     else:
@@ -91,7 +95,12 @@ def plan_audio(
     rate = f" {bitrate} kbit/s" if bitrate else ""
     source = f"audio: {audio.codec} {audio.channels} channels {audio.sample_rate} Hz"
     return ConversionPlan(
-        step=Step("remux" if copies else "encode", tuple(argv), Stdout.LINES),
+        step=Step(
+            "remux" if copies else "encode",
+            tuple(argv),
+            Stdout.LINES,
+            feed=sound_feed(info, audio, options, limits),
+        ),
         expected=Expected(
             container=output.format,
             audio_codec=written.output_codec(audio),
@@ -104,6 +113,7 @@ def plan_audio(
         audio_index=audio.stream_index,
         copies_audio=copies,
         start=options.start,
+        joined=audio.joined,
     )
 
 
@@ -116,15 +126,35 @@ def require_audio(info: MediaInfo) -> AudioStream:
             "the sound is encrypted, and the converter has no key; use an unencrypted copy",
         )
     if audio is None:
-        raise ConversionError(ExitReason.NO_AUDIO_STREAM, _why_no_audio(info))
+        raise _no_audio(info)
     return audio
 
 
-def _why_no_audio(info: MediaInfo) -> str:
+def _no_audio(info: MediaInfo) -> ConversionError:
     undecodable = [name for name in info.undecodable if name.startswith("audio")]
+    unread = [stream for stream in info.unread if stream.kind == "audio"]
     if undecodable:
-        return f"no audio stream can be decoded: there is no decoder for {', '.join(undecodable)}"
-    return "the file has no audio stream; use video_to_mp4 or extract_thumbnail for its video"
+        return ConversionError(
+            ExitReason.NO_AUDIO_STREAM,
+            f"no audio stream can be decoded: there is no decoder for {', '.join(undecodable)}; "
+            "convert the sound to a common format first",
+        )
+    if any(stream.starts_late for stream in unread):
+        return ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT,
+            "the sound begins later than the converter looks for streams; cut off the beginning of "
+            "the file",
+        )
+    if unread:
+        return ConversionError(
+            ExitReason.INPUT_DAMAGED,
+            f"no packet of the {unread[0].codec} audio stream can be decoded; "
+            "upload the file again",
+        )
+    return ConversionError(
+        ExitReason.NO_AUDIO_STREAM,
+        "the file has no audio stream; use video_to_mp4 or extract_thumbnail for its video",
+    )
 
 
 def _can_copy(
@@ -132,6 +162,8 @@ def _can_copy(
 ) -> bool:
     """Whether the audio stream already meets every requirement, so that it can be stream-copied."""
     if options.start or options.duration is not None or options.loudness is not None:
+        return False
+    if audio.joined:
         return False
     if output_channels(audio, options.channels) != audio.channels:
         return False
@@ -147,6 +179,16 @@ def _can_copy(
 def input_options(audio: AudioStream, options: AudioOptions) -> list[str]:
     """How ffmpeg reads the requested range of the audio."""
     return [*audio_decoder_options(audio), *trim_options(options.start, options.duration)]
+
+
+def sound_feed(
+    info: MediaInfo, audio: AudioStream, options: AudioOptions, limits: Limits
+) -> Feed | None:
+    """What decodes the tracks of joined sound. None for a track of the file itself."""
+    # A part begins at time 0. The whole begins with the first sample.
+    start = 0.0 if options.start else audio.start - info.start
+    reading = reading_alone(input_options(audio, options), start)
+    return feed(limits, info, audio, reading, options.duration)
 
 
 def audio_output_filters(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from media_converter.planning.joined_tracks import join, mix_filters
+from media_converter.planning.plan import Reading
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 
 _AAC_SAMPLE_RATES: Final = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -30,14 +32,15 @@ def choose_audio(info: MediaInfo, video: VideoStream | None) -> AudioStream | No
     """The track to use. None if there is none.
 
     Tracks of the program of ``video`` come first. Among these, a track that is not secondary comes
-    first, then the default track, then the lowest index.
+    first, then the default track, then the lowest index. If the tracks are channels of one
+    recording, it is all of them.
     """
     program = next((p for p in info.programs if video and video.stream_index in p), frozenset())
     ranked = sorted(
         info.audio,
         key=lambda s: (s.stream_index not in program, s.secondary, not s.default, s.stream_index),
     )
-    return ranked[0] if ranked else None
+    return join(info, ranked[0]) if ranked else None
 
 
 def common_sample_rate(sample_rate: int) -> int:
@@ -64,6 +67,8 @@ def output_channels(audio: AudioStream, wanted: str | None = None) -> int:
     """
     if wanted:
         return 1 if wanted == "mono" else 2
+    if audio.joined:
+        return 2
     if audio.channels == 1 or _is_ambisonic(audio):
         return 1
     return 2 if audio.layout or audio.channels in _GUESSABLE_CHANNELS else 1
@@ -72,6 +77,16 @@ def output_channels(audio: AudioStream, wanted: str | None = None) -> int:
 def _is_ambisonic(audio: AudioStream) -> bool:
     """Whether the audio is ambisonic, for example from a 360° camera."""
     return audio.layout.startswith("ambisonic")
+
+
+def reading_alone(input_options: Iterable[str], start: float) -> Reading:
+    """How each of several tracks is read if there is no video.
+
+    The differences between the starts of the tracks stay, but there is nothing before the first
+    one, which starts at ``start``, in seconds.
+    """
+    shift = [f"asetpts=PTS-{start:.6f}/TB"] if start > 0 else []
+    return Reading(tuple(input_options), (), (FOLLOW_SAMPLES, *shift))
 
 
 def audio_filter(
@@ -92,7 +107,7 @@ def audio_filter(
     """
     plain = output_channels(audio)
     channels = channels or plain
-    mix = ""
+    mix = "".join(f"{name}," for name in mix_filters(audio))
     if _is_ambisonic(audio):
         # The first channel is the omnidirectional one (W).
         mix = "pan=mono|c0=c0,"

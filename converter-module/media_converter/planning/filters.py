@@ -30,8 +30,8 @@ _SLIDE_SHOW_RATE: Final = 8
 _REPEATED_RATE: Final = 10
 # A higher rate in the header is often only the timestamp resolution, so it is not used.
 _MAX_TRUSTED_RATE: Final = 60
-# The matrices from RGB to YUV that the scaler knows.
-_MATRICES: Final = ("bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "gbr")
+MATRICES: Final = ("bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc")
+"""The matrices from RGB to YUV that the scaler and players know, by ffprobe's names."""
 _MIN_HD_WIDTH: Final = 1280
 _MIN_HD_HEIGHT: Final = 720
 # Prefixes of RGB and grey pixel formats. They have no matrix from RGB to YUV.
@@ -140,9 +140,9 @@ def hold_frames(
     the highest frame rate of the output.
     """
     rate = video.r_frame_rate or (_REPEATED_RATE, 1)
-    if first_held_seconds > _MIN_HELD_SECONDS and not _is_slide_show(video):
+    if first_held_seconds > _MIN_HELD_SECONDS and not is_slide_show(video):
         return [_fps(rate if _rate(rate) <= _MAX_TRUSTED_RATE else (30, 1), max_rate)]
-    if is_trimmed and _is_slide_show(video):
+    if is_trimmed and is_slide_show(video):
         return [_fps((_REPEATED_RATE, 1), max_rate)]
     holds_last = last_held_seconds is not None and last_held_seconds > _MIN_HELD_SECONDS
     has_known_rate = _rate(rate) <= _MAX_TRUSTED_RATE
@@ -155,9 +155,10 @@ def _fps(rate: Ratio, max_rate: int) -> str:
     return f"fps={rate[0]}/{rate[1]}" if _rate(rate) <= max_rate else f"fps={max_rate}"
 
 
-def _is_slide_show(video: VideoStream) -> bool:
+def is_slide_show(video: VideoStream) -> bool:
     """Whether this is a slide show, or another video with few frames per second."""
-    return video.avg_frame_rate is not None and _rate(video.avg_frame_rate) < _SLIDE_SHOW_RATE
+    rate = video.avg_frame_rate or video.r_frame_rate
+    return rate is not None and _rate(rate) < _SLIDE_SHOW_RATE
 
 
 def _rate(ratio: Ratio) -> float:
@@ -212,7 +213,7 @@ def set_colour_tags(video: VideoStream) -> list[str]:
     Players show an untagged video as BT.709 if it is large, and as BT.601 if it is small. The
     scaler always treats it as BT.601, and does not support rare matrices.
     """
-    if video.pixel_format.startswith(_RGB) or video.color_space in _MATRICES:
+    if video.pixel_format.startswith(_RGB) or video.color_space in MATRICES:
         return []
     is_hd = video.width >= _MIN_HD_WIDTH or video.height >= _MIN_HD_HEIGHT
     if is_hd:
@@ -233,7 +234,7 @@ def scale_to_sdr(
     crop = [f"crop={crop_to[0]}:{crop_to[1]}"] if crop_to else []
     last = ["setsar=1", "format=yuv420p", *crop]
     if is_wide_gamut(video):
-        if video.color_space not in ("", *_MATRICES):
+        if video.color_space not in ("", *MATRICES):
             scale = f"setparams=colorspace=bt2020nc,{scale}"
         # Crop first: the next filters hold up to 12 bytes per pixel.
         return [scale, *crop, "format=yuv420p10le", *_narrow_gamut(video), *last[:2]]

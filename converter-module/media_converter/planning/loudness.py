@@ -13,9 +13,10 @@ from typing import Final
 
 from media_converter.limits import Limits
 from media_converter.planning.gain import Gain
+from media_converter.planning.joined_tracks import JOINED_INPUT, JOINED_MAP
 from media_converter.planning.plan import PROGRESS, ffmpeg_command
 from media_converter.probing.decoded import Loudness
-from media_converter.step import Stdout, Step
+from media_converter.step import Feed, Stdout, Step
 
 MAX_TRUE_PEAK: Final = -1.0
 """dBTP. The highest true peak that an output may have."""
@@ -33,21 +34,24 @@ _RETRY_DIFFERENCE: Final = 0.5
 
 def measure_step(
     limits: Limits,
-    stream: int | str,
+    stream: int | str | Feed,
     filters: Iterable[str],
     input_options: Iterable[str],
     *,
-    deep: bool,
+    reading: tuple[str, ...],
     seconds: float | None = None,
 ) -> Step:
     """Build the step that measures a stream, such as 1 or ``a:0``, after ``filters``.
 
-    ``seconds`` is how much of what leaves the filters is measured, None for all of it.
+    ``seconds`` is how much of what leaves the filters is measured, None for all of it. A feed
+    stands for the sound that it decodes.
     """
-    argv = ffmpeg_command(limits, input_options, deep_probe=deep)
-    argv += ["-map", f"0:{stream}", "-af", ",".join([*filters, _MEASURE])]
+    argv = ffmpeg_command(limits, input_options, reading=reading)
+    tracks = stream if isinstance(stream, Feed) else None
+    argv += JOINED_INPUT if tracks else []
+    argv += ["-map", JOINED_MAP if tracks else f"0:{stream}", "-af", ",".join([*filters, _MEASURE])]
     argv += [] if seconds is None else ["-t", f"{seconds:.6f}"]
-    return Step("loudness", (*argv, *PROGRESS, "-f", "null", "-"), Stdout.LINES)
+    return Step("loudness", (*argv, *PROGRESS, "-f", "null", "-"), Stdout.LINES, feed=tracks)
 
 
 def first_gain(measured: Loudness, target: float) -> Gain:

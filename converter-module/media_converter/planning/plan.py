@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
 from media_converter.planning.gain import Gain
-from media_converter.probing.ffprobe import DEEP_PROBE
 from media_converter.probing.media import MAX_FRAME_PIXELS
 from media_converter.probing.rates import Rates
 from media_converter.step import INPUT, OUTPUT, Step, output_path
@@ -51,15 +50,15 @@ WHOLE: Final = (1.0, 1.0)
 class Writing(NamedTuple):
     """How ffmpeg writes one video. :mod:`planning.together` makes the command for one or several.
 
-    ``command_start`` is the command up to the input. ``video`` and ``audio`` are the indices of the
-    streams that are read. ``video_options`` are the output options of the video. ``audio_options``
-    encode the audio, and are empty if it is copied. ``duration`` limits the output, in seconds.
-    ``muxer`` are the options of the container.
+    ``command_start`` is the command up to the inputs. ``video`` is the index of the stream that is
+    read. ``audio`` is what ffmpeg calls the sound, such as 0:1. ``video_options`` are the output
+    options of the video. ``audio_options`` encode the audio, and are empty if it is copied.
+    ``duration`` limits the output, in seconds. ``muxer`` are the options of the container.
     """
 
     command_start: tuple[str, ...]
     video: int
-    audio: int | None
+    audio: str | None
     video_options: tuple[str, ...]
     audio_options: tuple[str, ...]
     duration: float | None
@@ -71,7 +70,8 @@ class ConversionPlan(NamedTuple):
 
     ``summary`` is a line for the log. ``duration`` is how many seconds of media the step
     processes. It is for progress only and may be an estimate. ``video_index`` and ``audio_index``
-    are the streams that it reads. ``save`` is an optional second step. It reads what the first step
+    are the streams that it reads; ``joined`` are the tracks if the sound is joined from several.
+    ``save`` is an optional second step. It reads what the first step
     wrote to memory, and writes the output. ``kept`` is the fraction of the displayed width and
     height that is not cropped. ``writing`` is set for videos.
     """
@@ -85,10 +85,16 @@ class ConversionPlan(NamedTuple):
     copies_video: bool = False
     copies_audio: bool = False
     start: float = 0.0
+    joined: tuple[int, ...] = ()
     save: Step | None = None
     warnings: tuple[str, ...] = ()
     kept: tuple[float, float] = WHOLE
     writing: Writing | None = None
+
+    @property
+    def audio_indexes(self) -> tuple[int, ...]:
+        """The streams of the input that the sound comes from."""
+        return self.joined or (() if self.audio_index is None else (self.audio_index,))
 
 
 def output_url(number: int) -> str:
@@ -155,14 +161,14 @@ NO_EVIDENCE: Final = Evidence()
 
 
 def ffmpeg_command(
-    limits: Limits, input_options: Iterable[str] = (), *, deep_probe: bool = False
+    limits: Limits, input_options: Iterable[str] = (), *, reading: tuple[str, ...] = ()
 ) -> list[str]:
     """The start of an ffmpeg command: the executable, global options, input options, the input.
 
     When it exits, ffmpeg prints counts of what it read and decoded, see
     media_converter.probing.decoded. It does not fail because of decode errors (-max_error_rate 1):
-    the converter decides from the counts whether too much is lost. ``deep_probe`` makes ffmpeg
-    search more of the file for streams.
+    the converter decides from the counts whether too much is lost. ``reading`` are those of the
+    MediaInfo.
     """
     threads = str(limits.threads)
     argv = [FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+verbose"]
@@ -170,7 +176,7 @@ def ffmpeg_command(
     argv += ["-filter_threads", threads, "-filter_complex_threads", threads]
     argv += ["-protocol_whitelist", "file,pipe", "-threads", threads]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += DEEP_PROBE if deep_probe else []
+    argv += reading
     argv += input_options
     argv += ["-i", f"file:{INPUT}"]
     return argv

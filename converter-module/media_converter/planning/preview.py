@@ -144,7 +144,7 @@ def plan_preview(
 ) -> ConversionPlan:
     """Plan a preview of these parts. ffmpeg seeks to each of them, and reads nothing else."""
     size, output_format, _ = look
-    argv = ffmpeg_command(limits, _input(video, parts[0]), deep_probe=info.deep_probe)
+    argv = ffmpeg_command(limits, _input(video, parts[0]), reading=info.reading)
     # Options before an input hold for this input only.
     common = argv[argv.index("-threads") : argv.index("-an")]
     for part in parts[1:]:
@@ -221,7 +221,7 @@ def _encoder_options(
     settings = CODECS["h264"].settings[0]
     return [
         *("-c:v", "libx264", "-preset", settings.preset, "-crf", _CRF),
-        *("-x264-params", settings.parameters, "-profile:v", "high"),
+        *("-a53cc", "0", "-x264-params", settings.parameters, "-profile:v", "high"),
         *("-threads:v", str(threads)),
         *("-force_key_frames", ",".join(f"{begin:.6f}" for begin in begins)),
         *("-movflags", "+faststart", "-f", "mp4"),

@@ -177,6 +177,14 @@ class Scan(NamedTuple):
     limits: Limits
     size_varies: bool = False
 
+    @property
+    def origin(self) -> float:
+        """When the film begins, by the times of a scan.
+
+        If the clock of the file starts again, ffmpeg gives the pictures times from 0.
+        """
+        return 0.0 if self.info.clock_restarts else self.info.start
+
 
 def scan_step(scan: Scan, board: Storyboard, skip: str) -> Step:
     """Build the step that reads the whole video and writes the first frame of each part.
@@ -186,9 +194,10 @@ def scan_step(scan: Scan, board: Storyboard, skip: str) -> Step:
     """
     seconds = board.times[1] / 1000 if board.pictures > 1 else board.times[-1] / 1000 + 1
     # ld(0) is one more than the number of the last part that has a frame.
-    number = f"min({board.pictures - 1},floor((t-{scan.info.start:.6f}+0.0005)/{seconds:.6f}))"
+    number = f"min({board.pictures - 1},floor((t-{scan.origin:.6f}+0.0005)/{seconds:.6f}))"
     select = f"select='if(gte({number},ld(0)),1+0*st(0,{number}+1),0)'"
-    options = ["-copyts", "-an", "-sn", "-dn", "-skip_frame", skip]
+    options = [] if scan.info.clock_restarts else ["-copyts"]
+    options += ["-an", "-sn", "-dn", "-skip_frame", skip]
     return Step("scan", _command(scan, board, options, [select], PROGRESS), Stdout.LINES)
 
 
@@ -209,7 +218,7 @@ def _command(
 ) -> tuple[str, ...]:
     video = scan.video
     argv = ffmpeg_command(
-        scan.limits, [*input_options, *decoder_options(video)], deep_probe=scan.info.deep_probe
+        scan.limits, [*input_options, *decoder_options(video)], reading=scan.info.reading
     )
     fit = fit_varying(board.tile) if scan.size_varies else []
     # Only blackframe prints the time of a frame.

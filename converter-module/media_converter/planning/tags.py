@@ -15,7 +15,16 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "artist": ("artist", "artists", "author", "performer", "leadperformer", "tpe1", "iart"),
         "album": ("album", "albumtitle", "product", "talb", "iprd"),
         "album_artist": ("albumartist", "ensemble", "band", "tpe2"),
-        "track": ("track", "tracknumber", "trackno", "partnumber", "trck", "itrk", "iprt"),
+        "track": (
+            "track",
+            "tracknumber",
+            "tracknum",
+            "trackno",
+            "partnumber",
+            "trck",
+            "itrk",
+            "iprt",
+        ),
         "disc": ("disc", "disk", "discnumber", "disknumber", "partofset", "tpos"),
         "date": (
             *("date", "year", "daterecorded", "recordingdate", "recordeddate", "tdrc", "tyer"),

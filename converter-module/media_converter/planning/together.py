@@ -28,7 +28,9 @@ def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
     audio stream.
     """
     argv = encode_command([plan.writing for plan in plans if plan.writing])
-    return tuple(plan._replace(step=plans[0].step._replace(argv=argv)) for plan in plans)
+    feed = next((plan.step.feed for plan in plans if plan.step.feed), None)
+    step = plans[0].step._replace(argv=argv, feed=feed)
+    return tuple(plan._replace(step=step) for plan in plans)
 
 
 def encode_command(writings: Sequence[Writing]) -> tuple[str, ...]:
@@ -46,14 +48,14 @@ def encode_command(writings: Sequence[Writing]) -> tuple[str, ...]:
     copied = [w.audio for w in writings if w.audio is not None and not w.audio_options]
     if copied:
         # Copied audio is also decoded, to count its errors. One decode is enough for all outputs.
-        argv += ["-map", f"0:{copied[0]}", *DECODE_ONLY]
+        argv += ["-map", copied[0], *DECODE_ONLY]
     return tuple(argv)
 
 
 def _one(number: int, writing: Writing, progress: Iterable[str]) -> list[str]:
     argv = ["-map", f"0:{writing.video}"]
     if writing.audio is not None:
-        argv += ["-map", f"0:{writing.audio}", *(writing.audio_options or ("-c:a", "copy"))]
+        argv += ["-map", writing.audio, *(writing.audio_options or ("-c:a", "copy"))]
     argv += [*NO_METADATA, *_NO_OTHER_STREAMS, *writing.video_options, *_limit(writing), *progress]
     return [*argv, *writing.muxer, output_url(number)]
 

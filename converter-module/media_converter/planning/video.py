@@ -17,11 +17,14 @@ from media_converter.planning.audio_filters import (
     audio_decoder_options,
 )
 from media_converter.planning.filters import (
+    MATRICES,
     decoder_options,
     has_10ms_frames,
     hold_frames,
+    is_slide_show,
     video_filter,
 )
+from media_converter.planning.joined_tracks import sound_input, sound_map
 from media_converter.planning.plan import (
     NO_EVIDENCE,
     ConversionPlan,
@@ -40,7 +43,7 @@ from media_converter.planning.video_fit import fit_video
 from media_converter.planning.video_sound import plan_sound, reading_of, sound_of
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
-from media_converter.step import Stdout, Step
+from media_converter.step import Feed, Stdout, Step
 from media_converter.typed_options import VideoOptions
 
 MAX_FRAME_RATE: Final = 60
@@ -52,6 +55,10 @@ _MAX_LEVEL: Final = 52  # level 5.2
 _MAX_SAMPLE_RATE: Final = 48_000
 _MAX_AUDIO_BIT_RATE: Final = 400_000
 
+
+# The clock of these containers ticks once for each picture. That of a slide show cannot tell when a
+# part starts, so its pictures are repeated first.
+_COARSE_CLOCKS: Final = ("avi", "ogg")
 
 # A video packet may state no duration, or one that is too short.
 _MIN_FRAME_SECONDS: Final = 0.05
@@ -92,10 +99,12 @@ def plan_video(
     reading = reading_of(options, frame_at_start)
     input_options = [*decoder_options(video), *audio_decoder_options(audio)]
     input_options += reading.input_options
-    command_start = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
+    command_start = ffmpeg_command(limits, input_options, reading=info.reading)
     audio_options: tuple[str, ...] = ()
+    tracks: Feed | None = None
     if audio is not None and encodes_audio:
-        audio_options = tuple(plan_sound(audio, options, evidence).options(evidence.gain))
+        sound = plan_sound(info, audio, options, evidence, limits)
+        audio_options, tracks = tuple(sound.options(evidence.gain)), sound.feed
     video_options = ["-c:v", "copy"]
     if encodes_video:
         rate_limit = _frame_rate_limit(video, options, evidence.rates)
@@ -117,14 +126,17 @@ def plan_video(
             is_trimmed=is_trimmed,
             max_rate=max_frame_rate(options),
         )
-        video_options = ["-vf", ",".join([*reading.video_filters, filters, *hold])]
+        chain = [*reading.video_filters, filters, *hold]
+        if is_trimmed and is_slide_show(video) and info.container in _COARSE_CLOCKS:
+            chain = [*hold, *reading.video_filters, filters]
+        video_options = ["-vf", ",".join(chain)]
         _refuse_too_small(size, options.codec)
         encoder = encoder or memory.choose_encoder_settings(video, size, limits, options.codec)
         video_options += _encoder_options(video, options, size, encoder, evidence.rates)
     writing = Writing(
-        command_start=tuple(command_start),
+        command_start=(*command_start, *sound_input(audio)),
         video=video.stream_index,
-        audio=audio.stream_index if audio else None,
+        audio=sound_map(audio) if audio else None,
         video_options=tuple(video_options),
         audio_options=audio_options,
         duration=options.duration,
@@ -133,7 +145,12 @@ def plan_video(
     argv = encode_command([writing])
 
     return ConversionPlan(
-        step=Step("encode" if encodes_video or encodes_audio else "remux", argv, Stdout.LINES),
+        step=Step(
+            "encode" if encodes_video or encodes_audio else "remux",
+            argv,
+            Stdout.LINES,
+            feed=tracks,
+        ),
         expected=Expected(
             container=options.container,
             video_codec=options.codec if encodes_video else video.codec,
@@ -151,6 +168,7 @@ def plan_video(
         copies_video=not encodes_video,
         copies_audio=audio is not None and not encodes_audio,
         start=options.start,
+        joined=audio.joined if audio else (),
         kept=fit.kept,
         writing=writing,
     )
@@ -196,6 +214,7 @@ def can_copy_video(
         and not video.full_range
         and not video.is_hdr
         and video.color_primaries != "bt2020"
+        and video.color_space in ("", *MATRICES)
         and video.field_order == "progressive"
         and _frame_rate_limit(video, options, rates) is None
         and output_size(video, options) == (video.width, video.height)
@@ -221,6 +240,7 @@ def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -
     return (
         _can_copy_packets(info, options)
         and options.loudness is None
+        and not audio.joined
         and audio.codec in CONTAINERS[options.container].copyable_audio_codecs
         and (audio.codec != "aac" or audio.profile in ("LC", "HE-AAC", "HE-AACv2"))
         and audio.channels <= 2

@@ -24,6 +24,12 @@ def choose_video(info: MediaInfo) -> VideoStream:
             f"there is no decoder for {', '.join(undecodable)}; "
             "convert the input to a common format first",
         )
+    if any(stream.starts_late and stream.kind == "video" for stream in info.unread):
+        raise ConversionError(
+            ExitReason.UNSUPPORTED_FORMAT,
+            "the video begins later than the converter looks for streams; cut off the beginning of "
+            "the file",
+        )
     unread = [stream.codec for stream in info.unread if stream.kind == "video"]
     if any(stream.scrambled and stream.kind == "video" for stream in info.unread):
         raise ConversionError(

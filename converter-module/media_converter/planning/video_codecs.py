@@ -54,13 +54,14 @@ class VideoCodec(NamedTuple):
 
 
 def _h264(settings: EncoderSettings, _threads: int, _limit: int) -> list[str]:
-    argv = ["-c:v", "libx264", "-preset", settings.preset]
+    # By default, the encoder writes the captions of the input.
+    argv = ["-c:v", "libx264", "-preset", settings.preset, "-a53cc", "0"]
     return [*argv, "-x264-params", settings.parameters, "-profile:v", "high"]
 
 
 def _hevc(settings: EncoderSettings, threads: int, _limit: int) -> list[str]:
     # Apple's players need hvc1: the parameter sets are in the header only.
-    argv = ["-c:v", "libx265", "-preset", settings.preset, "-tag:v", "hvc1"]
+    argv = ["-c:v", "libx265", "-preset", settings.preset, "-tag:v", "hvc1", "-a53cc", "0"]
     shared = f"pools={threads}:frame-threads=1:log-level=error"
     return [*argv, "-x265-params", ":".join(filter(None, (shared, settings.parameters)))]
 

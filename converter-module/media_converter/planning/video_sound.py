@@ -13,6 +13,7 @@ from media_converter.planning.audio_filters import (
     video_audio_rate,
 )
 from media_converter.planning.gain import Gain
+from media_converter.planning.joined_tracks import feed, sound_input, sound_map
 from media_converter.planning.plan import (
     NO_METADATA,
     OUTPUT_URL,
@@ -26,7 +27,7 @@ from media_converter.planning.plan import (
 )
 from media_converter.planning.video_codecs import CONTAINERS
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
-from media_converter.step import Stdout, Step
+from media_converter.step import Feed, Stdout, Step
 from media_converter.typed_options import VideoOptions
 
 
@@ -46,12 +47,16 @@ def reading_of(options: VideoOptions, position: Position | None) -> Reading:
 
 
 class VideoSound(NamedTuple):
-    """The audio of an output: the track, and how it is read and filtered."""
+    """The audio of an output: the track, and how it is read and filtered.
+
+    ``feed`` decodes the tracks if they are joined.
+    """
 
     audio: AudioStream
     input_options: tuple[str, ...]
     filters: tuple[str, ...]
     codec: str
+    feed: Feed | None = None
 
     def options(self, gain: Gain | None) -> list[str]:
         """Output options that encode it with a gain."""
@@ -59,13 +64,19 @@ class VideoSound(NamedTuple):
         return video_audio_options(self.audio, self.codec, self.filters, last)
 
 
-def plan_sound(audio: AudioStream, options: VideoOptions, evidence: Evidence) -> VideoSound:
+def plan_sound(
+    info: MediaInfo, audio: AudioStream, options: VideoOptions, evidence: Evidence, limits: Limits
+) -> VideoSound:
     """How the audio of a video is read and filtered before it is encoded."""
-    reading = reading_of(options, evidence.position)
+    reading, varies = reading_of(options, evidence.position), evidence.audio_varies
     codec = CONTAINERS[options.container].audio_codec
-    filters = video_audio_filters(audio, codec, reading.audio_filters, varies=evidence.audio_varies)
-    read = [*audio_decoder_options(audio), *reading.input_options]
-    return VideoSound(audio, tuple(read), tuple(filters), codec)
+    read = (*audio_decoder_options(audio), *reading.input_options)
+    of_track = reading._replace(input_options=read)
+    tracks = feed(limits, info, audio, of_track, options.duration, varies=varies)
+    # Joined audio is read from the start of the requested range.
+    first = () if audio.joined else reading.audio_filters
+    filters = video_audio_filters(audio, codec, first, varies=varies)
+    return VideoSound(audio, read, tuple(filters), codec, tracks)
 
 
 def trial_step(
@@ -76,9 +87,10 @@ def trial_step(
     An encoder raises peaks, so the encoded audio must be measured to know whether the gain is
     right. The audio alone is encoded in a fraction of the time of the video.
     """
-    argv = ffmpeg_command(limits, sound.input_options, deep_probe=info.deep_probe)
-    argv += ["-map", f"0:{sound.audio.stream_index}", *sound.options(gain), *NO_METADATA]
+    argv = ffmpeg_command(limits, sound.input_options, reading=info.reading)
+    argv += sound_input(sound.audio)
+    argv += ["-map", sound_map(sound.audio), *sound.options(gain), *NO_METADATA]
     if options.duration is not None:
         argv += ["-t", f"{options.duration:.6f}"]
     argv += [*PROGRESS, *CONTAINERS[options.container].muxer, OUTPUT_URL]
-    return Step("sound", tuple(argv), Stdout.LINES)
+    return Step("sound", tuple(argv), Stdout.LINES, feed=sound.feed)

@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from media_converter.limits import Limits
-from media_converter.planning.audio_filters import FOLLOW_SAMPLES, audio_decoder_options
+from media_converter.planning.audio_filters import (
+    FOLLOW_SAMPLES,
+    audio_decoder_options,
+    reading_alone,
+)
+from media_converter.planning.joined_tracks import feed, sound_input, sound_map
 from media_converter.planning.plan import ConversionPlan, Expected, ffmpeg_command
 from media_converter.probing.media import AudioStream, MediaInfo
 from media_converter.step import Stdout, Step
@@ -44,12 +49,18 @@ def plan_waveform(
         "astats=metadata=1:reset=1:measure_perchannel=none:measure_overall=Min_level+Max_level",
         "ametadata=mode=print:file=pipe\\\\:1",
     ]
-    argv = ffmpeg_command(limits, audio_decoder_options(audio), deep_probe=info.deep_probe)
-    argv += ["-map", f"0:{audio.stream_index}", "-af", ",".join(filters)]
+    read = audio_decoder_options(audio)
+    argv = ffmpeg_command(limits, read, reading=info.reading)
+    argv += [*sound_input(audio), "-map", sound_map(audio), "-af", ",".join(filters)]
     argv += ["-nostats", "-f", "null", "-"]
     is_drawing = output_format == "png"
     return ConversionPlan(
-        step=Step("peaks", tuple(argv), Stdout.LINES),
+        step=Step(
+            "peaks",
+            tuple(argv),
+            Stdout.LINES,
+            feed=feed(limits, info, audio, reading_alone(read, audio.start - info.start)),
+        ),
         expected=Expected(
             container=output_format,
             video_codec="png" if is_drawing else None,
@@ -60,6 +71,7 @@ def plan_waveform(
         f" -> waveform, {block} samples at a time",
         duration=total,
         audio_index=audio.stream_index,
+        joined=audio.joined,
     )
 
 

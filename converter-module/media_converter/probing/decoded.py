@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.probing.media import Ratio
@@ -16,7 +17,9 @@ _SUMMARY: Final = re.compile(
     r"Input stream #(\d+):(\d+) \(\w+\): (\d+) packets read \(\d+ bytes\);"
     r"(?: (\d+) frames decoded; (\d+) decode errors(?: \((\d+) samples\))?)?"
 )
-_RECONFIGURED: Final = re.compile(r"because (audio|video) parameters changed to")
+_RECONFIGURED: Final = re.compile(r"(?:because |, )(audio|video) parameters changed to")
+_TURNED: Final = re.compile(r"Reconfiguring filter graph because .*display matrix changed")
+_APPEARED: Final = re.compile(r"New (audio|video) stream with index \d+ at pos:")
 _SHAPE: Final = re.compile(r"input from stream \d+:\d+ .* w:(\d+) h:(\d+) .* sar:(\d+)/(\d+)")
 _CORRUPT: Final = "corrupt decoded frame"
 # What the decoder of FLAC says about samples that it outputs anyway.
@@ -54,13 +57,30 @@ class Decoded(NamedTuple):
     ``streams`` are those of the first input, by index. ``corrupt`` is how many frames were decoded
     from damaged packets and have visible or audible faults. ``reconfigured`` has "audio" or "video"
     if the parameters of the audio or of the video changed. ``wrong_checksums`` is how many blocks
-    of audio samples have a wrong checksum.
+    of audio samples have a wrong checksum. ``appeared`` has "audio" or "video" if such a stream was
+    found while the file was read, and ffmpeg did not read it.
     """
 
     streams: dict[int, StreamCounts]
     corrupt: int = 0
     reconfigured: frozenset[str] = frozenset()
     wrong_checksums: int = 0
+    appeared: frozenset[str] = frozenset()
+
+    def total(self, indexes: Iterable[int]) -> StreamCounts | None:
+        """The counts of several streams together. None if one of them was not decoded."""
+        found = [self.streams.get(index) for index in indexes]
+        total = StreamCounts(0, 0)
+        for counts in found:
+            if counts is None or counts.frames is None:
+                return found[0] if len(found) == 1 else None
+            total = StreamCounts(
+                total.packets + counts.packets,
+                (total.frames or 0) + counts.frames,
+                total.errors + counts.errors,
+                total.samples + counts.samples,
+            )
+        return total
 
 
 class LogReader:
@@ -70,6 +90,7 @@ class LogReader:
         self._streams: dict[int, StreamCounts] = {}
         self._corrupt = 0
         self._reconfigured: set[str] = set()
+        self._appeared: set[str] = set()
         self._last_was_corrupt = False
         self._wrong_checksums = 0
 
@@ -90,11 +111,20 @@ class LogReader:
                 self._streams[int(found[2])] = counts
         elif found := _RECONFIGURED.search(line):
             self._reconfigured.add(found[1])
+        elif _TURNED.search(line):
+            self._reconfigured.add("video")
+        elif found := _APPEARED.search(line):
+            self._appeared.add(found[1])
 
     def result(self) -> Decoded:
         """What was read so far."""
-        reconfigured = frozenset(self._reconfigured)
-        return Decoded(dict(self._streams), self._corrupt, reconfigured, self._wrong_checksums)
+        return Decoded(
+            dict(self._streams),
+            self._corrupt,
+            frozenset(self._reconfigured),
+            self._wrong_checksums,
+            frozenset(self._appeared),
+        )
 
 
 def errors_only(stderr: str) -> str:

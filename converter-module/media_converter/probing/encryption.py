@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from media_converter.probing import isobmff, transport
 from media_converter.probing.isobmff import ReadAt
 
 _TS_LOOK_BYTES: Final = 4 << 20
+_MAP_LOOK_BYTES: Final = 1 << 20
 _ASF: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_LOOK_BYTES: Final = 65_536
 _ASF_ENCRYPTION: Final = (
@@ -21,6 +23,15 @@ _EBML_PARENTS: Final = (0x18538067, 0x1654AE6B, 0xAE, 0x6D80, 0x6240, 0x5035)
 _EBML_ALGORITHM: Final = 0x47E1
 _EBML_CLUSTER: Final = 0x1F43B675
 _MIN_SHARE: Final = 0.5
+_SYNC: Final = 0x47
+_PROGRAM_MAP: Final = 2
+_ENCRYPTED_TYPES: Final = frozenset({0xCF, 0xDB})
+"""AAC and H.264 with encrypted samples."""
+# A pack of an MPEG program stream, and how long it is on a DVD.
+_PACK: Final = b"\0\0\1\xba"
+_PACK_BYTES: Final = 2048
+_PLACES: Final = 4
+_MIN_PACK_SHARE: Final = 0.05
 _FIRST_MEDIA_PID: Final = 32
 _NULL_PID: Final = 0x1FFF
 
@@ -34,11 +45,60 @@ def by_structure(read: ReadAt, size_bytes: int) -> bool:
     if head == _ASF:
         header = read(0, _ASF_LOOK_BYTES)
         return any(mark in header for mark in _ASF_ENCRYPTION)
+    if head[:4] == _PACK:
+        return _has_scrambled_packs(read, size_bytes)
     shape = transport.shape(read)
     if shape:
-        return _is_scrambled(read, *shape)
+        return _is_scrambled(read, *shape) or _has_sample_encryption(read, *shape)
     media = [t for t in isobmff.tracks(read, size_bytes) if t.handler in (b"vide", b"soun")]
     return any(track.is_encrypted for track in media)
+
+
+def _has_sample_encryption(read: ReadAt, size: int, first: int) -> bool:
+    """Whether a program map names a stream of which the samples are encrypted (HLS)."""
+    data = read(0, _MAP_LOOK_BYTES)
+    for at in range(first, len(data) - 187, size):
+        if data[at] != _SYNC or not data[at + 1] & 0x40 or not data[at + 3] & 0x10:
+            continue
+        start = at + 4 + (1 + data[at + 4] if data[at + 3] & 0x20 else 0)
+        if start < at + 188:
+            section = data[start + 1 + data[start] : at + 188]
+            if _ENCRYPTED_TYPES & set(_stream_types(section)):
+                return True
+    return False
+
+
+def _stream_types(section: bytes) -> Iterator[int]:
+    """The types of the streams in a program map. None for other content."""
+    if len(section) < 12 or section[0] != _PROGRAM_MAP or section[1] & 0xC0 != 0x80:
+        return
+    end = 3 + (int.from_bytes(section[1:3], "big") & 0xFFF)
+    if not transport.has_valid_checksum(section[:end]):
+        return
+    at = 12 + (int.from_bytes(section[10:12], "big") & 0xFFF)
+    while at + 5 <= end - 4:
+        yield section[at]
+        at += 5 + (int.from_bytes(section[at + 3 : at + 5], "big") & 0xFFF)
+
+
+def _has_scrambled_packs(read: ReadAt, size_bytes: int) -> bool:
+    """Whether packets of a DVD are scrambled, at a few places. Many of a scrambled film are not."""
+    flags: list[bool] = []
+    for place in range(_PLACES):
+        at = size_bytes * place // _PLACES // _PACK_BYTES * _PACK_BYTES
+        flags += _scrambled_packs(read(at, _TS_LOOK_BYTES // _PLACES))
+    return sum(flags) > _MIN_PACK_SHARE * len(flags)
+
+
+def _scrambled_packs(data: bytes) -> Iterator[bool]:
+    """Whether the packet with media in each pack is scrambled."""
+    for at in range(0, len(data) - _PACK_BYTES + 1, _PACK_BYTES):
+        start = at + 14 + (data[at + 13] & 7)
+        is_media = data[start + 3] == 0xBD or 0xC0 <= data[start + 3] < 0xF0
+        if data[at : at + 4] != _PACK or data[start : start + 3] != b"\0\0\1" or not is_media:
+            continue
+        if data[start + 6] & 0xC0 == 0x80:
+            yield data[start + 6] & 0x30 != 0
 
 
 def _is_scrambled(read: ReadAt, size: int, first: int) -> bool:

@@ -39,11 +39,27 @@ _DECIMALS: Final = 6
 _UNDECODABLE_TAGS: Final = ("apac",)
 
 
-DEEP_PROBE: Final = ("-probesize", "200M", "-analyzeduration", "60M")
-"""Options that look for streams in the first 60 s. A stream may begin after the usual 5 s."""
+MAX_LOOK_BYTES: Final = 200_000_000
+"""A tool keeps what it reads while it looks for streams in memory."""
+_LONG_LOOK_SECONDS: Final = 60
+_WHOLE_SECONDS: Final = 86_400
 
 
-def step(path: str = INPUT, *, deep_probe: bool = False) -> Step:
+MERGE: Final = ("-merge_pmt_versions", "1")
+"""Options that read a transport stream whose streams get new numbers as one film."""
+
+
+def long_look(size_bytes: int | None = None) -> tuple[str, ...]:
+    """Options that look for streams in the first 60 s of a file, or in its first bytes.
+
+    Tools usually look at 5 s.
+    """
+    seconds = _LONG_LOOK_SECONDS if size_bytes is None else _WHOLE_SECONDS
+    count = MAX_LOOK_BYTES if size_bytes is None else size_bytes
+    return ("-probesize", str(count), "-analyzeduration", str(seconds * 1_000_000))
+
+
+def step(path: str = INPUT, *, reading: tuple[str, ...] = ()) -> Step:
     """Build the step that describes a file: its format, its streams and a few decoded frames.
 
     Only frames show a rotation that is in the bit stream, and the actual field order. Only packets
@@ -51,13 +67,13 @@ def step(path: str = INPUT, *, deep_probe: bool = False) -> Step:
     """
     argv = [FFPROBE, "-v", "error", "-hide_banner", "-protocol_whitelist", "file", "-threads", "1"]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += DEEP_PROBE if deep_probe else []
+    argv += reading
     argv += ["-show_format", "-show_streams", "-show_programs", "-show_frames", "-show_packets"]
     argv += ["-read_intervals", f"%+#{_PROBED_PACKETS}", "-of", "json", f"file:{path}"]
     return Step("probe", tuple(argv))
 
 
-def parse(text: bytes, *, deep_probe: bool = False) -> MediaInfo | None:
+def parse(text: bytes, *, reading: tuple[str, ...] = ()) -> MediaInfo | None:
     """Parse ffprobe's output. None if it does not describe a file."""
     try:
         document = json.loads(text)
@@ -102,7 +118,7 @@ def parse(text: bytes, *, deep_probe: bool = False) -> MediaInfo | None:
         unread=tuple(unread),
         encrypted=_is_encrypted((*streams, *seen)),
         programs=_programs(document.get("programs", ())),
-        deep_probe=deep_probe,
+        reading=reading,
         tags=_tags(container, streams),
     )
 
@@ -190,6 +206,7 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
         return None
     disposition = stream.get("disposition", {})
     layout = str(stream.get("channel_layout", ""))
+    tags = stream.get("tags", {})
     return AudioStream(
         stream_index=_whole(stream.get("index")) or 0,
         codec=str(stream["codec_name"]),
@@ -205,7 +222,15 @@ def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
         sample_bits=_whole(stream.get("bits_per_raw_sample"))
         or _whole(stream.get("bits_per_sample"))
         or 0,
+        language=_language(tags),
+        title=str(tags.get("title", "")),
     )
+
+
+def _language(tags: Mapping[str, Any]) -> str:
+    """The language of a track. Empty if the file names none: "und" means undetermined."""
+    language = str(tags.get("language", ""))
+    return "" if language == "und" else language
 
 
 def _cropping(side_data: Iterable[Mapping[str, Any]]) -> tuple[int, int]:

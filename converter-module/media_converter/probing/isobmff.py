@@ -20,7 +20,7 @@ _MAX_HEADER_BYTES: Final = 256 << 20
 _MAX_DEPTH: Final = 8
 _CONTAINERS: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts")
 _ENCRYPTED_ENTRIES: Final = frozenset(
-    {b"encv", b"enca", b"enct", b"encs", b"drms", b"drmi", b"drmt"}
+    {b"encv", b"enca", b"enct", b"encs", b"drms", b"drmi", b"drmt", b"aavd"}
 )
 
 

@@ -84,7 +84,9 @@ class AudioStream(NamedTuple):
 
     ``layout`` is empty if the file names none. ``default`` says that players choose this track.
     ``secondary`` says that it is a commentary, karaoke or a track for people with impairments.
-    ``sample_bits`` is how many bits a sample has, 0 for lossy codecs.
+    ``sample_bits`` is how many bits a sample has, 0 for lossy codecs. ``language`` and ``title``
+    are tags. ``joined`` are the indexes of the mono tracks that the channels come from, if each
+    channel is a track of its own; see :mod:`media_converter.planning.joined_tracks`.
     """
 
     stream_index: int
@@ -99,18 +101,23 @@ class AudioStream(NamedTuple):
     default: bool = False
     secondary: bool = False
     sample_bits: int = 0
+    language: str = ""
+    title: str = ""
+    joined: tuple[int, ...] = ()
 
 
 class Unread(NamedTuple):
     """A stream that has a decoder, but ffprobe did not see enough of it to describe it.
 
-    ``scrambled`` says that nothing of it can be read without a key.
+    ``scrambled`` says that nothing of it can be read without a key. ``starts_late`` says that it
+    begins behind what the converter looks at.
     """
 
     kind: str
     codec: str
     stream_index: int
     scrambled: bool = False
+    starts_late: bool = False
 
 
 class MediaInfo(NamedTuple):
@@ -118,8 +125,9 @@ class MediaInfo(NamedTuple):
 
     ``undecodable`` names the streams without a decoder, and ``unread`` those that begin after the
     part that ffprobe read. ``encrypted`` says that packets are encrypted. ``programs`` has the
-    indexes of the streams that belong together. ``deep_probe`` says that tools need a larger
-    -probesize and -analyzeduration to find all streams. ``container`` is ffprobe's ``format_name``.
+    indexes of the streams that belong together. ``reading`` are the input options that make tools
+    find all streams. ``container`` is ffprobe's ``format_name``. ``clock_restarts`` says that a
+    time of the file may be in several places of it.
     ``attached_pics`` are images attached to the file, such as cover art. ``duration`` and ``start``
     are in seconds. ``duration_is_exact`` says whether the file states its duration. If it does not,
     ffprobe estimates the duration from bit rates or timestamps.
@@ -137,7 +145,8 @@ class MediaInfo(NamedTuple):
     unread: tuple[Unread, ...] = ()
     encrypted: bool = False
     programs: tuple[frozenset[int], ...] = ()
-    deep_probe: bool = False
+    reading: tuple[str, ...] = ()
+    clock_restarts: bool = False
     tags: tuple[tuple[str, str], ...] = ()
 
 

@@ -9,7 +9,7 @@ from array import array
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from media_converter.probing.ffprobe import DEEP_PROBE, FFPROBE
+from media_converter.probing.ffprobe import FFPROBE
 from media_converter.step import INPUT, Stdout, Step
 
 _FIELDS: Final = "stream_index,pts_time,dts_time,duration_time,size,pos,flags"
@@ -35,10 +35,12 @@ class Gap(NamedTuple):
         return self.end - self.start
 
 
-def step(stream_index: int, start: float | None, end: float | None, deep_probe: bool) -> Step:
+def step(
+    stream_index: int, start: float | None, end: float | None, reading: tuple[str, ...]
+) -> Step:
     """Build the step that lists the packets of a stream between two times of the file."""
     argv = [FFPROBE, "-v", "level+error", "-hide_banner", "-protocol_whitelist", "file"]
-    argv += DEEP_PROBE if deep_probe else []
+    argv += reading
     argv += ["-select_streams", str(stream_index), "-show_entries", f"packet={_FIELDS}"]
     if start is not None or end is not None:
         begin, until = ("" if time is None else f"{time:.6f}" for time in (start, end))

@@ -15,6 +15,7 @@ _MIN_PACKETS_PER_BLOCK: Final = 32
 _MAX_PACKETS_PER_BLOCK: Final = 4096
 _IN_STEP: Final = 3
 _NULL: Final = 0x1FFF
+_POLYNOMIAL: Final = 0x104C11DB7
 _FIRST_MEDIA: Final = 32
 
 
@@ -26,6 +27,17 @@ def shape(read: ReadAt) -> tuple[int, int] | None:
         if len(head) >= 3 * size and all(head[first + i * size] == _SYNC for i in range(3)):
             return size, first
     return None
+
+
+def has_valid_checksum(section: bytes) -> bool:
+    """Whether a section of a table ends with its CRC-32 (MPEG-2)."""
+    crc = 0xFFFFFFFF
+    for byte in section:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1) ^ (_POLYNOMIAL if crc & 0x80000000 else 0)
+        crc &= 0xFFFFFFFF
+    return crc == 0
 
 
 def walk(read: ReadAt, size_bytes: int) -> list[Hole]:

@@ -56,8 +56,8 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
     length = found.duration or 0.0
     if found.audio and plan.audio_index is not None:
         _check_audio(
-            _levels(run, output, found.audio[0].stream_index, 0.0),
-            _levels(run, source, plan.audio_index, plan.start),
+            _levels(run, output, (found.audio[0].stream_index,), 0.0),
+            _levels(run, source, plan.audio_indexes, plan.start),
             length,
         )
     if found.video and plan.video_index is not None:
@@ -116,13 +116,19 @@ _Levels = Callable[[float], Level]
 """A function that measures two seconds of audio from a given time. It remembers its results."""
 
 
-def _levels(run: Run, files: Files, index: int, begin: float) -> _Levels:
-    @cache
-    def measure(time: float) -> Level:
+def _levels(run: Run, files: Files, indexes: tuple[int, ...], begin: float) -> _Levels:
+    """The highest levels of several tracks: whoever hears all of them hears at least these."""
+
+    def measure_track(index: int, time: float) -> Level:
         lines: list[str] = []
         step = level_step(run.limits, index, begin + time)
         run.run_tool(step, files, on_error_line=lines.append)
         return decoded.level("\n".join(lines))
+
+    @cache
+    def measure(time: float) -> Level:
+        levels = [measure_track(index, time) for index in indexes]
+        return Level(max(level.mean for level in levels), max(level.peak for level in levels))
 
     return measure
 

@@ -23,7 +23,7 @@ from media_converter.probing.media import MediaInfo
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Run
-from media_converter.step import Step
+from media_converter.step import Feed, Step
 
 SILENT: Final = "The loudness is unchanged: the sound is silent or too short to measure."
 UNKNOWN: Final = "The loudness is unchanged: it cannot be measured."
@@ -102,23 +102,21 @@ def _in_words(found: Loudness) -> str:
 def measure(
     run: Run,
     info: MediaInfo,
-    stream_index: int,
+    stream: int | Feed,
     filters: Iterable[str] = (),
     options: Iterable[str] = (),
     seconds: float | None = None,
 ) -> Loudness | None:
     """Measure a stream of the input. ``options`` say how to read it. Raises ConversionError.
 
-    Measures ``seconds`` of it, None for all.
+    Measures ``seconds`` of it, None for all. A feed stands for the sound that it decodes.
 
     None if no sample can be decoded, or if the result is no number.
 
     The meter only ends a run that makes no progress or never ends: the conversion reports its own
     progress.
     """
-    step = measure_step(
-        run.limits, stream_index, filters, options, deep=info.deep_probe, seconds=seconds
-    )
+    step = measure_step(run.limits, stream, filters, options, reading=info.reading, seconds=seconds)
     max_seconds = max_plausible_duration(info.duration, run.source.size_bytes)
     found, result = _measure(run, step, run.source.fd, max_seconds)
     if result.exit_code != 0:
@@ -130,7 +128,7 @@ def _measure_output(run: Run) -> Loudness | None:
     fd = run.make_temporary().fd
     if not os.fstat(fd).st_size:
         return None
-    step = measure_step(run.limits, "a:0", (), (), deep=False)
+    step = measure_step(run.limits, "a:0", (), (), reading=())
     found, _ = _measure(run, step, fd, float("inf"))
     return found
 

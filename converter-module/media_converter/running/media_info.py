@@ -11,8 +11,13 @@ from media_converter.errors import ConversionError
 from media_converter.files import jpeg, placeholder, png, structure
 from media_converter.files.digest import sha256
 from media_converter.files.write import write_all
-from media_converter.planning.audio_filters import audio_decoder_options, choose_audio
+from media_converter.planning.audio_filters import (
+    audio_decoder_options,
+    choose_audio,
+    reading_alone,
+)
 from media_converter.planning.image import plan_image
+from media_converter.planning.joined_tracks import feed, mix_filters
 from media_converter.planning.media_info import (
     Document,
     Extra,
@@ -69,9 +74,10 @@ def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
         if audio is None:
             warnings.append("The document has no loudness: the input has no sound.")
         else:
-            found = loudness.measure(
-                run, info, audio.stream_index, options=audio_decoder_options(audio)
-            )
+            read = audio_decoder_options(audio)
+            tracks = feed(run.limits, info, audio, reading_alone(read, audio.start - info.start))
+            sound = tracks or audio.stream_index
+            found = loudness.measure(run, info, sound, mix_filters(audio), read)
             if found is None:
                 warnings.append("The document has no loudness: it cannot be measured.")
             elif not found.is_whole:

@@ -1,4 +1,4 @@
-"""Runs one tool at a time, with bounded output, a deadline and a stall limit.
+"""Runs one tool at a time, or two that belong together, with bounded output and time limits.
 
 The converter is process 1 of its container, so it must handle SIGTERM and reap every process that
 ends. One poll loop waits for the tool's pipes and for signals. All times use the monotonic clock.
@@ -11,59 +11,25 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.files import scratch
 from media_converter.running import confinement
+from media_converter.running.child import Child, Files, ProcessResult, Watch, reap
 from media_converter.running.confinement import Access, Confinement
-from media_converter.step import (
-    COVER_FD,
-    COVER_PATH,
-    INPUT,
-    INPUT_FD,
-    LAST_FD,
-    Stdout,
-    Step,
-    output_fd,
-    output_path,
-)
+from media_converter.running.joining import Joiner
+from media_converter.step import COVER_PATH, INPUT, LAST_FD, Feed, Stdout, Step, output_path
+
+__all__ = ["Files", "ProcessResult", "Runner"]
 
 # What setpriv exits with if it cannot confine or execute the tool.
 BLOCK_UNTRUSTED: Final = "VIPS_BLOCK_UNTRUSTED"
 _SETPRIV_FAILURES: Final = (126, 127)
 _TICK_SECONDS: Final = 0.5
-_STDERR_KEPT: Final = 16_384
-_STDOUT_KEPT: Final = 8 << 20
 _READ_SIZE: Final = 65_536
-
-
-class Files(NamedTuple):
-    """The descriptors that a tool inherits. It opens them as INPUT, OUTPUT and COVER_PATH.
-
-    ``cover`` is also the ICC profile for libvips, which opens it as PROFILE. A tool with several
-    outputs opens them by step.output_path.
-    """
-
-    source: int
-    output: int | None = None
-    cover: int | None = None
-    more_outputs: tuple[int, ...] = ()
-
-    @property
-    def outputs(self) -> tuple[int, ...]:
-        """All outputs."""
-        return () if self.output is None else (self.output, *self.more_outputs)
-
-
-class ProcessResult(NamedTuple):
-    """What a tool printed, and its exit code. A negative exit code is minus the signal."""
-
-    exit_code: int
-    stdout: bytes
-    stderr: str
 
 
 class TimeLimits(NamedTuple):
@@ -147,7 +113,7 @@ class Runner:
         folder = scratch.make()
         try:
             path = folder.path if folder else None
-            watch = _Watch(on_line, on_error_line, activity, on_tick)
+            watch = Watch(on_line, on_error_line, activity, on_tick)
             result = self._run(step, files, path, watch)
         finally:
             if folder:
@@ -200,22 +166,35 @@ class Runner:
         if errors:
             raise errors[0]
 
-    def _run(self, step: Step, files: Files, folder: str | None, watch: _Watch) -> ProcessResult:
+    def _run(self, step: Step, files: Files, folder: str | None, watch: Watch) -> ProcessResult:
         environment = self._environment | ({"TMPDIR": folder} if folder else {})
         if step.reads_own:
             environment.pop(BLOCK_UNTRUSTED, None)
-        child = _Child(step, environment, files, self._confine(step, files, folder), watch)
+        feeder = self._start_feeder(step.feed, files.source, watch) if step.feed else None
+        if feeder:
+            files = files._replace(joined=feeder.joined)
+        child = Child(step, environment, files, self._confine(step, files, folder), watch)
+        if feeder:
+            os.close(feeder.joined)
+        children = [child, feeder.child] if feeder else [child]
         self.pid = child.pid
+        self._wait(children, watch)
+        result = child.finish()
+        return feeder.result(result) if feeder else result
+
+    def _wait(self, children: Sequence[Child], watch: Watch) -> None:
+        """Read what the children print until they have ended. Kills them if this raises."""
         watchdog = _Watchdog(self._time_limits, watch.activity)
         poller = select.poll()
-        for fd in (self._signals.wakeup, *child.pipes):
+        readers = {fd: child for child in children for fd in child.pipes}
+        for fd in (self._signals.wakeup, *readers):
             poller.register(fd, select.POLLIN)
         try:
-            while (exit_code := child.reap()) is None:
+            while not reap(children):
                 for fd, _ in poller.poll(_TICK_SECONDS * 1000):
                     if fd == self._signals.wakeup:
                         _drain(fd)
-                    elif not child.read(fd):
+                    elif not readers[fd].read(fd):
                         poller.unregister(fd)
                 self._signals.check()
                 watchdog.check()
@@ -223,9 +202,14 @@ class Runner:
                     watch.on_tick()
                 self._on_tick()
         except BaseException:
-            child.kill()
+            for child in children:
+                child.kill()
             raise
-        return child.finish(exit_code)
+
+    def _start_feeder(self, feed: Feed, source: int, watch: Watch) -> _Feeder:
+        step = Step("tracks", feed.argv)
+        command = self._confine(step, Files(source), None)
+        return _Feeder(feed, step, source, self._environment, command, watch)
 
     def _confine(self, step: Step, files: Files, folder: str | None) -> tuple[str, ...]:
         """The command of a tool that may open only its own files."""
@@ -244,15 +228,6 @@ class Runner:
         return self._confinement.command(step.argv, own)
 
 
-class _Watch(NamedTuple):
-    """What the caller of a tool wants to see while it runs."""
-
-    on_line: Callable[[str], None] | None
-    on_error_line: Callable[[str], None] | None
-    activity: Callable[[], object] | None
-    on_tick: Callable[[], None] | None
-
-
 def reserve_descriptors() -> None:
     """Open /dev/null as every descriptor up to LAST_FD, so that later files get other numbers.
 
@@ -263,107 +238,36 @@ def reserve_descriptors() -> None:
         continue
 
 
-class _Child:
-    """A running tool and its pipes."""
+class _Feeder:
+    """The second tool of a step, which decodes tracks, and the thread that joins them.
+
+    ``joined`` is what the tool of the step reads. It must be closed when that has started.
+    """
 
     def __init__(
         self,
+        feed: Feed,
         step: Step,
+        source: int,
         environment: Mapping[str, str],
-        files: Files,
-        argv: tuple[str, ...],
-        watch: _Watch,
+        command: tuple[str, ...],
+        watch: Watch,
     ) -> None:
-        self._on_line = watch.on_line if step.stdout is Stdout.LINES else None
-        self._on_error_line = watch.on_error_line
-        self._error_line = b""
-        self._stdout = bytearray()
-        self._stderr = bytearray()
-        self._out, out_write = os.pipe2(os.O_CLOEXEC)
-        self._err, err_write = os.pipe2(os.O_CLOEXEC)
-        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        writes_output = step.stdout is Stdout.OUTPUT
-        copies = [
-            (null, 0),
-            (files.output if writes_output else out_write, 1),
-            (err_write, 2),
-            (files.source, INPUT_FD),
-            (files.cover, COVER_FD),
-        ]
-        if not writes_output:
-            copies += [(fd, output_fd(number)) for number, fd in enumerate(files.outputs)]
-        self.pid = os.posix_spawn(
-            argv[0],
-            argv,
-            environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in copies if fd is not None],
-            # Python ignores SIGPIPE and SIGXFSZ.
-            setsigdef=(signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ),
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(feed.tracks)]
+        self.joined, target = os.pipe2(os.O_CLOEXEC)
+        first, *more = (write_end for _, write_end in pipes)
+        self.child = Child(
+            step, environment, Files(source, first, None, tuple(more)), command, watch
         )
-        for fd in (out_write, err_write, null):
+        for fd in (first, *more):
             os.close(fd)
-        self.pipes = (self._out, self._err)
+        self._joiner = Joiner([read_end for read_end, _ in pipes], target, feed.sample_rate)
 
-    def read(self, fd: int) -> bool:
-        """Read what is in a pipe. False at its end."""
-        data = os.read(fd, _READ_SIZE)
-        if fd == self._err:
-            self._stderr += data
-            self._pass_error_lines(data)
-            # The first lines name the cause and the last lines the effect, so keep both.
-            if len(self._stderr) > 2 * _STDERR_KEPT:
-                del self._stderr[_STDERR_KEPT // 2 : -_STDERR_KEPT // 2]
-        elif self._on_line:
-            self._stdout += data
-            *lines, rest = self._stdout.split(b"\n")
-            # A line without an end must not fill the memory.
-            self._stdout = bytearray(rest[-_READ_SIZE:])
-            for line in lines:
-                self._on_line(line.decode("utf-8", "replace"))
-        elif len(self._stdout) < _STDOUT_KEPT:
-            self._stdout += data
-        return bool(data)
-
-    def _pass_error_lines(self, data: bytes) -> None:
-        if self._on_error_line:
-            *lines, rest = (self._error_line + data).split(b"\n")
-            self._error_line = rest[-_READ_SIZE:]
-            # At its end, the tool may leave a line without a line break.
-            lines += [] if data else [rest]
-            for line in lines:
-                self._on_error_line(line.decode("utf-8", "replace"))
-
-    def reap(self) -> int | None:
-        """The exit code, or minus the signal. None while the tool runs.
-
-        Process 1 also inherits orphans, so this reaps every process that has ended.
-        """
-        code = None
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return code
-            if pid == 0:
-                return code
-            if pid == self.pid:
-                code = os.waitstatus_to_exitcode(status)
-
-    def kill(self) -> None:
-        """Kill the tool and close its pipes."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        for fd in self.pipes:
-            os.close(fd)
-
-    def finish(self, exit_code: int) -> ProcessResult:
-        """Read the rest of the pipes and close them."""
-        for fd in self.pipes:
-            while self.read(fd):
-                continue
-            os.close(fd)
-        stderr = self._stderr.decode("utf-8", "replace").strip()
-        return ProcessResult(exit_code, bytes(self._stdout), stderr)
+    def result(self, result: ProcessResult) -> ProcessResult:
+        """The result of the step: that of this tool if it failed first, otherwise ``result``."""
+        own = self.child.finish()
+        failed = own.exit_code != 0 and not self._joiner.stopped
+        return own._replace(stdout=result.stdout) if failed else result
 
 
 class _Watchdog:

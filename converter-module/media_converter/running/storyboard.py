@@ -146,7 +146,7 @@ class _SpriteMaker:
         self._errors = result.stderr
         self._losses = (_loss(decoded, self._scan.video.stream_index),)
         for place, time in enumerate(times):
-            number = self._board.part_of(time - self._scan.info.start)
+            number = self._board.part_of(time - self._scan.origin)
             if number not in self._means:
                 self._put(number, self._pixels(place))
             self._own.add(number)

@@ -9,7 +9,7 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.files import jpeg, structure
 from media_converter.planning.plan import Position
-from media_converter.probing import encryption, ffprobe, packets
+from media_converter.probing import clock, encryption, ffprobe, packets
 from media_converter.probing.codecs import WITHOUT_TIMESTAMPS
 from media_converter.probing.media import MediaInfo, Unread, VideoStream
 from media_converter.probing.packets import Frame, PacketReader
@@ -21,6 +21,9 @@ from media_converter.running.run import Run, refuse_playlists_and_documents
 # Containers without a header that lists their streams, by ffprobe's names. ffprobe finds a stream
 # only when it reads a packet of it.
 _WITHOUT_HEADER: Final = ("mpegts", "mpeg")
+# A tool knows a stream when it has read so many bytes behind its first packet.
+_ENOUGH_BYTES: Final = 8_000_000
+_MAX_PLACE: Final = ffprobe.MAX_LOOK_BYTES - _ENOUGH_BYTES
 # Codecs of still images, in which covers are stored.
 _STILL_CODECS: Final = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpeg2000")
 # ffmpeg gives packets of these containers wrong times after a seek.
@@ -49,17 +52,20 @@ def _examine(run: Run) -> MediaInfo:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT, f"the input is {kind}; use image_resize for images"
         )
-    if structure.is_endless_wave64(run.read):
+    is_aiff = structure.is_endless_aiff(run.read)
+    if is_aiff or structure.is_endless_wave64(run.read):
+        name = "AIFF" if is_aiff else "Wave64"
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
-            "the Wave64 file does not say how long it is, because a program wrote it to a pipe; "
+            f"the {name} file does not say how long it is, because a program wrote it to a pipe; "
             "save it as WAV or FLAC",
         )
     if encryption.by_structure(run.read, run.source.size_bytes):
         raise _encrypted()
-    info = _probe(run, deep_probe=False)
-    if info.container in _WITHOUT_HEADER and (info.unread or not info.video or not info.audio):
-        info = _probe(run, deep_probe=True)
+    info = _probe(run)
+    if info.container in _WITHOUT_HEADER:
+        info = _with_late_streams(run, info)
+        info = info._replace(clock_restarts=clock.restarts(run.read, run.source.size_bytes))
     if info.encrypted:
         raise _encrypted()
     info = info._replace(unread=tuple(_with_packets(run, info)))
@@ -69,10 +75,29 @@ def _examine(run: Run) -> MediaInfo:
     return verify.with_full_duration(info, run.missing_bytes())
 
 
-def _probe(run: Run, *, deep_probe: bool) -> MediaInfo:
-    step = ffprobe.step(deep_probe=deep_probe)
+def _with_late_streams(run: Run, info: MediaInfo) -> MediaInfo:
+    """Look at more of a file without a header, if a stream may begin later or twice.
+
+    A stream that begins later still is found if this is within the bytes that a tool may read.
+    """
+    merge = ffprobe.MERGE if info.container == "mpegts" else ()
+    look: tuple[str, ...] = ()
+    if info.unread or not info.video or not info.audio:
+        look = ffprobe.long_look()
+    if not look and len(info.video) == len(info.audio) == 1:
+        return info._replace(reading=merge)
+    info = _probe(run, merge + look)
+    firsts = [list_packets(run, info, each.stream_index).offsets[:1] for each in info.unread]
+    near = [first[0] for first in firsts if first and 0 <= first[0] < _MAX_PLACE]
+    if not near:
+        return info
+    return _probe(run, merge + ffprobe.long_look(max(near) + _ENOUGH_BYTES))
+
+
+def _probe(run: Run, reading: tuple[str, ...] = ()) -> MediaInfo:
+    step = ffprobe.step(reading=reading)
     result = run.run_tool(step)
-    info = ffprobe.parse(result.stdout, deep_probe=deep_probe) if result.exit_code == 0 else None
+    info = ffprobe.parse(result.stdout, reading=reading) if result.exit_code == 0 else None
     # ffprobe prints no size for a frame that is too large to decode.
     if info is None or (not info.video and is_too_large(result.stderr)):
         raise run.explain_failure(step, result)
@@ -107,8 +132,9 @@ def _with_packets(run: Run, info: MediaInfo) -> Iterator[Unread]:
     ffprobe lists no packets of a scrambled stream. If the file has one, the stream is marked.
     """
     for stream in info.unread:
-        if list_packets(run, info, stream.stream_index).packets:
-            yield stream
+        listed = list_packets(run, info, stream.stream_index)
+        if listed.packets:
+            yield stream._replace(starts_late=max(listed.offsets[:1], default=0) >= _MAX_PLACE)
         elif encryption.has_scrambled_stream(run.read):
             yield stream._replace(scrambled=True)
 
@@ -127,7 +153,7 @@ def list_packets(
     not exact, so the list can begin before or after ``start``.
     """
     reader = PacketReader()
-    step = packets.step(stream_index, start, end, info.deep_probe)
+    step = packets.step(stream_index, start, end, info.reading)
     files = Files(run.source.fd if fd is None else fd)
     run.run_tool(step, files, on_line=reader.add_line)
     return reader
@@ -151,6 +177,9 @@ def _list_part(
 ) -> PacketReader:
     if part is None:
         return list_packets(run, info, stream_index)
+    if info.clock_restarts:
+        # The times say nothing about which packets belong to the part.
+        return list_packets(run, info, stream_index)
     start, end = info.start + part[0], info.start + part[1]
     if info.container in WITHOUT_TIMESTAMPS:
         return list_packets(run, info, stream_index).between(start, end)
@@ -163,12 +192,14 @@ def _list_part(
 def video_duration(run: Run, info: MediaInfo, video: VideoStream) -> float:
     """The duration of the input in seconds, as found in its packets if its header has none.
 
-    A live recording has none, and that of a raw stream is estimated from its bit rate.
+    A live recording has none, and that of a raw stream is estimated from its bit rate. If the clock
+    starts again, the frames are counted.
     """
-    if info.duration and info.container not in WITHOUT_TIMESTAMPS:
+    if info.duration and info.container not in WITHOUT_TIMESTAMPS and not info.clock_restarts:
         return info.duration
     reader = list_part(run, info, video.stream_index, None)
-    if frames := reader.frames():
+    frames = reader.frames()
+    if frames and not info.clock_restarts:
         last = max(frame.time + frame.duration for frame in frames)
         return max(last - info.start, _EPSILON)
     rate = video.avg_frame_rate or video.r_frame_rate or _DEFAULT_RATE
@@ -178,10 +209,10 @@ def video_duration(run: Run, info: MediaInfo, video: VideoStream) -> float:
 def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) -> Position:
     """The frame that is on the screen at ``time``, in seconds from the start of the file.
 
-    If packets have no times, as in raw H.264, the position only says that ffmpeg must read the file
-    from its start.
+    If packets have no times, as in raw H.264, or if the clock starts again, the position only says
+    that ffmpeg must read the file from its start.
     """
-    if info.container in WITHOUT_TIMESTAMPS:
+    if info.container in WITHOUT_TIMESTAMPS or info.clock_restarts:
         return Position(time)
     wanted = info.start + time
     for back in () if info.container in _SEEKS_WRONGLY else _STEPS_BACK:

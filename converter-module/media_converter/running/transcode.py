@@ -19,6 +19,7 @@ from media_converter.planning.audio import (
     input_options,
     plan_audio,
     require_audio,
+    sound_feed,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Evidence, MayCopy
@@ -37,6 +38,7 @@ from media_converter.running.run import Converted, Run
 from media_converter.typed_options import AudioOptions, VideoOptions
 
 Part = tuple[float, float]
+Tags = tuple[tuple[str, str], ...]
 
 
 class Source(NamedTuple):
@@ -65,7 +67,7 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
     """Convert the audio to the format of the output."""
     written = AUDIO_FORMATS[run.task.output_format]
     info = survey.probe(run)
-    info = info._replace(tags=info.tags + ape_tags(run.read, run.source.size_bytes))
+    info = info._replace(tags=_all_tags(run, info.tags))
     cover = _cover(run, info) if written.keeps_cover else None
     part = part_of(options)
     copying = _copyable_audio(run, options)
@@ -93,6 +95,15 @@ def convert_audio(run: Run, options: AudioOptions) -> Converted:
     return made._replace(warnings=made.warnings + leveller.warnings)
 
 
+def _all_tags(run: Run, known: Tags) -> Tags:
+    """The tags with those of APEv2, which count less than ID3v2 and more than ID3v1.
+
+    ID3v1 cuts texts after 30 characters.
+    """
+    ape = ape_tags(run.read, run.source.size_bytes)
+    return known + ape if run.read(0, 3) == b"ID3" else ape + known
+
+
 def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
     """The plan of an audio conversion. Raises ConversionError if it cannot be converted."""
     written = AUDIO_FORMATS[run.task.output_format]
@@ -110,7 +121,8 @@ def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
 def _measure_audio(run: Run, info: MediaInfo, options: AudioOptions) -> Loudness | None:
     audio = require_audio(info)
     filters = audio_output_filters(audio, options, AudioOutput(run.task.output_format))
-    return measure(run, info, audio.stream_index, filters, input_options(audio, options))
+    track = sound_feed(info, audio, options, run.limits) or audio.stream_index
+    return measure(run, info, track, filters, input_options(audio, options))
 
 
 def _copyable_audio(run: Run, options: AudioOptions) -> MayCopy:
@@ -261,7 +273,7 @@ def finish(run: Run, source: Source, tool_run: ToolRun) -> Converted:
     if plan.expected.container in ("mp4", "m4a"):
         verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
     content.check(run, info, plan, found)
-    warnings += short + (() if _wants_no_audio(run) else _untold(info, plan))
+    warnings += short + (() if _wants_no_audio(run) else _untold(info, tool_run))
     for warning in warnings:
         run.log(warning)
     return Converted(_describe(plan, found, sha256(output.fd, run.runner.check)), warnings)
@@ -296,7 +308,7 @@ def losses(run: Run, source: Source, tool_run: ToolRun) -> tuple[damage.Loss, ..
         )
         found.append(video._replace(seconds=_missing_seconds(run, source)))
     if plan.audio_index is not None and not plan.copies_audio:
-        counts, wrong = streams.get(plan.audio_index), tool_run.decoded.wrong_checksums
+        counts, wrong = tool_run.decoded.total(plan.audio_indexes), tool_run.decoded.wrong_checksums
         found.append(damage.loss("packets of sound", counts, wrong, 0))
         found.append(_missing_samples(source, plan, counts))
     return tuple(found)
@@ -349,18 +361,22 @@ def _wants_no_audio(run: Run) -> bool:
     return isinstance(options, VideoOptions) and options.audio == "none"
 
 
-def _untold(info: MediaInfo, plan: ConversionPlan) -> tuple[str, ...]:
-    """What the input has, but the output lacks because nothing can decode it."""
+def _untold(info: MediaInfo, tool_run: ToolRun) -> tuple[str, ...]:
+    """What the input has, but the output lacks because nothing can decode or find it."""
+    plan = tool_run.plan
     if plan.audio_index is not None or plan.expected.container not in CONTAINERS:
         return ()
     names = [name.removeprefix("audio ") for name in info.undecodable if name.startswith("audio")]
     unread = [stream for stream in info.unread if stream.kind == "audio"]
     if any(stream.scrambled for stream in unread):
         return ("The output has no sound: it is encrypted, and the converter has no key.",)
-    names += [stream.codec for stream in unread]
-    if not names:
-        return ()
-    return (f"The output has no sound: there is no decoder for {', '.join(names)}.",)
+    if names:
+        return (f"The output has no sound: there is no decoder for {', '.join(names)}.",)
+    if "audio" in tool_run.decoded.appeared or any(stream.starts_late for stream in unread):
+        return ("The output has no sound: it begins later than the converter looks for streams.",)
+    if unread:
+        return (f"The output has no sound: no packet of its {unread[0].codec} can be decoded.",)
+    return ()
 
 
 def _describe(plan: ConversionPlan, found: MediaInfo, digest: str) -> Output:

@@ -28,7 +28,7 @@ def with_loudness(
     audio = sound_of(info, choose_video(info), options)
     if audio is None or options.loudness is None:
         return evidence, ()
-    sound = plan_sound(audio, options, evidence)
+    sound = plan_sound(info, audio, options, evidence, run.limits)
     leveller = Leveller(run, options.loudness, partial(_measure, run, info, sound, options))
     while leveller.gain is not None:
         _write_audio(run, info, sound, evidence._replace(gain=leveller.gain))
@@ -40,8 +40,8 @@ def with_loudness(
 def _measure(
     run: Run, info: MediaInfo, sound: VideoSound, options: VideoOptions
 ) -> Loudness | None:
-    index, read = sound.audio.stream_index, sound.input_options
-    return measure(run, info, index, sound.filters, read, options.duration)
+    track, read = sound.feed or sound.audio.stream_index, sound.input_options
+    return measure(run, info, track, sound.filters, read, options.duration)
 
 
 def _write_audio(run: Run, info: MediaInfo, sound: VideoSound, evidence: Evidence) -> None:

@@ -215,11 +215,14 @@ def _check_levels(run: Run, audio: AudioStream, levels: Levels, seconds: float) 
     """Raise ConversionError if another measurement says that the waveform is wrong."""
     places = [max(0.0, min(place * seconds, seconds - _PLACE_SECONDS)) for place in _PLACES]
 
-    def measure(begin: float) -> float:
+    def measure_track(index: int, begin: float) -> float:
         lines: list[str] = []
-        step = level_step(run.limits, audio.stream_index, begin)
+        step = level_step(run.limits, index, begin)
         run.run_tool(step, Files(run.source.fd), on_error_line=lines.append)
         return decoded.level("\n".join(lines)).peak
+
+    def measure(begin: float) -> float:
+        return max(measure_track(index, begin) for index in audio.joined or (audio.stream_index,))
 
     if is_wrong(levels, [(begin, measure(begin)) for begin in places]):
         raise ConversionError(

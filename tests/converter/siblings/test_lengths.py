@@ -71,6 +71,15 @@ def test_a_wave64_that_was_written_to_a_pipe(kitchen: Kitchen, converter: Conver
     assert "WAV or FLAC" in run.report.message
 
 
+def test_an_aiff_that_was_written_to_a_pipe(kitchen: Kitchen, converter: Converter) -> None:
+    """ffmpeg writes the lengths 0, which it cannot read."""
+    content = kitchen.run("ffmpeg", "-v", "error", *tone(), "-f", "aiff", "pipe:1")
+    name = kitchen.write("sib-pipe.aiff", content)
+    run = converter.refused(AUDIO, name, "o.mp3", ExitReason.UNSUPPORTED_FORMAT)
+    assert "AIFF" in run.report.message
+    assert "WAV or FLAC" in run.report.message
+
+
 def two_tones(kitchen: Kitchen, name: str, *arguments: str) -> str:
     """Three seconds of 220 Hz, then three of 880 Hz."""
     return kitchen.ffmpeg(

@@ -101,7 +101,6 @@ def test_a_radio_programme_comes_first(
         assert colour_of(lab.image(run.path)) == "blue"
 
 
-@pytest.mark.xfail(strict=True, reason="only the first of several tracks is heard")
 @pytest.mark.parametrize("container", ["mxf", "mov"])
 def test_one_track_a_channel(
     kitchen: Kitchen, converter: Converter, lab: Lab, container: str

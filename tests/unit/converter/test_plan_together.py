@@ -12,7 +12,7 @@ from media_converter.planning.together import combine
 from media_converter.planning.video import plan_video
 from media_converter.planning.video_codecs import CODECS
 from media_converter.running.films import same_part
-from media_converter.step import COVER_FD, INPUT_FD, LAST_FD, OUTPUT_FD, output_fd
+from media_converter.step import COVER_FD, INPUT_FD, JOINED_FD, LAST_FD, OUTPUT_FD, output_fd
 from media_converter.typed_options import AudioOptions, VideoOptions
 from tests.unit.converter.builders import AUDIO, GIB, INFO, LIMITS, VIDEO, WHITE
 
@@ -91,8 +91,8 @@ def test_one_output_has_the_command_that_it_always_had() -> None:
 def test_each_output_of_a_tool_has_its_own_descriptor() -> None:
     numbers = [output_fd(number) for number in range(MAX_OUTPUTS)]
     assert numbers[0] == OUTPUT_FD
-    assert len({INPUT_FD, COVER_FD, *numbers}) == MAX_OUTPUTS + 2
-    assert max(numbers) == LAST_FD
+    assert len({INPUT_FD, COVER_FD, JOINED_FD, *numbers}) == MAX_OUTPUTS + 3
+    assert max(*numbers, JOINED_FD) <= LAST_FD
 
 
 def test_threads_are_shared_by_the_number_of_pixels() -> None:

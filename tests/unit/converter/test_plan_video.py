@@ -68,6 +68,8 @@ def test_a_video_that_fits_is_stream_copied() -> None:
         {"full_range": True},
         {"color_transfer": "smpte2084"},
         {"color_primaries": "bt2020"},
+        {"color_space": "gbr"},
+        {"color_space": "ycgco"},
         {"field_order": "tt"},
         {"field_order": "unknown"},
         {"r_frame_rate": (120, 1)},
@@ -219,10 +221,10 @@ def test_sound_that_is_left_out_does_not_make_a_video_longer() -> None:
 
 def test_the_loudness_of_a_part_is_that_of_the_part() -> None:
     """The filters cut its beginning, so only an option of the output can cut its end."""
-    argv = measure_step(LIMITS, 1, (), (), deep=False, seconds=10.0).argv
+    argv = measure_step(LIMITS, 1, (), (), reading=(), seconds=10.0).argv
     assert value_of(argv, "-t") == "10.000000"
     assert argv.index("-i") < argv.index("-t") < argv.index("null")
-    assert "-t" not in measure_step(LIMITS, 1, (), (), deep=False).argv
+    assert "-t" not in measure_step(LIMITS, 1, (), (), reading=()).argv
 
 
 def test_sound_with_a_gain_is_not_copied() -> None:
@@ -240,7 +242,7 @@ def test_the_trial_of_the_sound_is_that_of_the_video() -> None:
     for options in (VideoOptions(loudness=-16.0, duration=2.0), WEBM._replace(loudness=-16.0)):
         evidence = Evidence(gain=Gain(3.0))
         video = plan_video(INFO, options, LIMITS, WHITE, evidence).step.argv
-        sound = plan_sound(AUDIO, options, evidence)
+        sound = plan_sound(INFO, AUDIO, options, evidence, LIMITS)
         trial = trial_step(INFO, sound, options, Gain(3.0), LIMITS).argv
         for option in ("-af", "-c:a", "-b:a", "-f"):
             assert value_of(trial, option) == value_of(video, option)

@@ -104,6 +104,23 @@ def test_the_counts_of_ffmpeg_are_read() -> None:
     assert errors_only(log) == "[h264 @ 0x1] [error] no frame!"
 
 
+def test_changes_of_the_streams_are_read() -> None:
+    why = "[vf#0:0 @ 0x1] [info] Reconfiguring filter graph because "
+    for line, wanted in (
+        (why + "video parameters changed to yuv420p(tv), 640x360", {"video"}),
+        (why + "display matrix changed, ", {"video"}),
+        (why + "hwaccel changed, ", set()),
+        (
+            "[in#0/mpegts @ 0x1] [warning] New audio stream with index 1 at pos:376 and DTS:90s",
+            set(),
+        ),
+    ):
+        reader = LogReader()
+        reader.add_line(line)
+        assert reader.result().reconfigured == wanted, line
+        assert reader.result().appeared == ({"audio"} if "New" in line else set())
+
+
 def test_the_samples_and_checksums_of_flac_are_read() -> None:
     reader = LogReader()
     reader.add_line("[flac @ 0x1] [error] CRC error at PTS 4096")
@@ -207,6 +224,33 @@ def test_an_edit_list_that_plays_everything_once_is_plain() -> None:
     assert plain(Edit(500, -1, 1), Edit(3000, 1024, 1))
     assert not plain(Edit(500, 0, 1), Edit(3000, 51200, 1))
     assert not plain(Edit(500, 0, 0))
+
+
+def is_encrypted(data: bytes) -> bool:
+    return by_structure(lambda at, n: data[at : at + n], len(data))
+
+
+@pytest.mark.parametrize(
+    ("kind", "crc", "wanted"),
+    [(0xDB, "1ee348b4", True), (0xDB, "00000000", False), (0x1B, "", False)],
+)
+def test_a_program_map_with_encrypted_samples_is_recognized(
+    kind: int, crc: str, *, wanted: bool
+) -> None:
+    head = bytes([2, 0xB0, 18, 0, 1, 0xC1, 0, 0, 0xE1, 0, 0xF0, 0, kind, 0xE1, 0, 0xF0, 0])
+    section = head + (bytes.fromhex(crc) if crc else bytes(4))
+    packet = b"\x47\x50\x00\x10\0" + section.ljust(183, b"\xff")
+    assert is_encrypted(packet * 5) == wanted
+
+
+@pytest.mark.parametrize(("scrambled", "wanted"), [(0, False), (1, False), (30, True)])
+def test_a_scrambled_dvd_is_recognized(scrambled: int, *, wanted: bool) -> None:
+    def pack(flags: int) -> bytes:
+        head = b"\0\0\1\xba" + bytes(9) + b"\xf8"
+        return (head + b"\0\0\1\xe0\x07\xec" + bytes([0x80 | flags])).ljust(2048, b"\0")
+
+    data = pack(0) * (100 - scrambled) + pack(0x10) * scrambled
+    assert is_encrypted(data) == wanted
 
 
 def test_a_scrambled_transport_stream_is_recognized() -> None:

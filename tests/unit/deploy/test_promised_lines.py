@@ -13,7 +13,7 @@ import pytest
 
 from conversion_operator.api.crd import build_crd
 from media_converter.errors import ConversionError
-from media_converter.planning.audio import _why_no_audio
+from media_converter.planning.audio import _no_audio
 from media_converter.running.image_input import refuse_without_loader
 from tests.unit.converter.builders import INFO
 from tests.unit.deploy.rendering import ROOT
@@ -102,4 +102,4 @@ def test_the_conversion_types_point_at_each_other() -> None:
     wave = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(64)
     with pytest.raises(ConversionError, match="use video_to_mp4, extract_thumbnail or audio_to_"):
         refuse_without_loader(lambda position, size: wave[position : position + size])
-    assert "use video_to_mp4 or extract_thumbnail" in _why_no_audio(INFO)
+    assert "use video_to_mp4 or extract_thumbnail" in _no_audio(INFO).message
