@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from media_converter.probing.media import Ratio, VideoStream
+from media_converter.probing.pixel_shapes import Shapes, spans
 from media_converter.probing.rates import MAX_EARLY
 
 # The alpha channel of these codecs is a second bit stream, which ffmpeg's own decoders ignore.
@@ -82,15 +83,48 @@ def flatten(background: str) -> str:
     )
 
 
-def fit_varying(size: tuple[int, int]) -> list[str]:
-    """The filters that fit frames of any size into ``size``, between black bars."""
+def fit_varying(size: tuple[int, int], pixel: str = "sar") -> list[str]:
+    """The filters that fit frames of any size into ``size``, between black bars.
+
+    ``pixel`` is the shape of their pixels, as an expression of the filter scale.
+    """
     box = f"{size[0]}:{size[1]}"
     return [
-        "scale='max(2,iw*max(1,sar))':'max(2,ih*max(1,1/sar))'",
+        f"scale='max(2,iw*max(1,{pixel}))':'max(2,ih*max(1,1/({pixel})))'",
         "setsar=1",
         f"scale={box}:force_original_aspect_ratio=decrease:flags={_SCALER}",
         f"pad={box}:-1:-1",
     ]
+
+
+def fit_shapes(size: tuple[int, int], shapes: Shapes) -> str:
+    """The filters that fit frames with pixels of several shapes into ``size``.
+
+    ffmpeg gives all frames the first shape, so the frames are fitted once for each shape, and the
+    number of a frame says which result is shown. The filter scale could compute the shape from the
+    number, but it would then set up the scaler for each frame.
+    """
+    if shapes.by_size:
+        pixel = "1"
+        for (width, height), (x, y) in shapes.by_size:
+            pixel = f"if(eq(iw,{width})*eq(ih,{height}),{x}/{y},{pixel})"
+        return ",".join(fit_varying(size, pixel))
+    fits, layers = [], []
+    grouped = list(spans(shapes.runs))
+    for number, ((x, y), shown) in enumerate(grouped):
+        fits.append(f"[in{number}]{','.join(fit_varying(size, f'{x}/{y}'))}[fit{number}]")
+        is_shown = "+".join(
+            f"gte(n,{first})" + ("" if end is None else f"*lt(n,{end})") for first, end in shown
+        )
+        if number:
+            below = "[fit0]" if number == 1 else f"[on{number - 1}]"
+            above = "" if number == len(grouped) - 1 else f"[on{number}]"
+            layers.append(f"{below}[fit{number}]overlay=format=auto:enable='{is_shown}'{above}")
+    if not layers:
+        (x, y), _ = grouped[0]
+        return ",".join(fit_varying(size, f"{x}/{y}"))
+    inputs = "".join(f"[in{number}]" for number in range(len(grouped)))
+    return f"split={len(grouped)}{inputs};" + ";".join([*fits, *layers])
 
 
 def video_filter(
@@ -99,22 +133,26 @@ def video_filter(
     frame_rate_limit: int | None,
     background: str,
     *,
-    size_varies: bool = False,
+    size_varies: bool | Shapes = False,
     crop_to: tuple[int, int] | None = None,
 ) -> str:
     """The filters that turn decoded frames into frames of ``size`` for the encoder.
 
-    If ``crop_to`` is given, the frame is cropped to this size, around its centre.
+    ``size_varies`` says that the size of the frames changes, or gives the shapes of their pixels if
+    these change. If ``crop_to`` is given, the frame is cropped to this size, around its centre.
     """
     filters = []
     if video.has_alpha:
         filters.append(flatten(background))
     filters += deinterlace(video)
+    if isinstance(size_varies, Shapes):
+        # Before anything that drops frames: their numbers count.
+        filters.append(fit_shapes(size, size_varies))
     if has_10ms_frames(video):
         filters.append(_GIF_TIMESTAMPS)
     elif frame_rate_limit:
         filters.append(limit_frame_rate(frame_rate_limit))
-    if size_varies:
+    if size_varies is True:
         filters += fit_varying(size)
     filters += scale_to_sdr(video, size, crop_to)
     return ",".join(filters)

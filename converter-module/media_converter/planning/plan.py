@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from media_converter.limits import Limits
 from media_converter.planning.gain import Gain
 from media_converter.probing.media import MAX_FRAME_PIXELS
+from media_converter.probing.pixel_shapes import Shapes
 from media_converter.probing.rates import Rates
 from media_converter.step import INPUT, OUTPUT, Step, output_path
 
@@ -144,8 +145,9 @@ class Evidence(NamedTuple):
     when the range starts, None if the range starts at the start of the input. ``size_varies``: the
     frame size changes within the input. ``audio_varies``: the channel count or the sample rate
     changes. ``last_held_seconds`` is how long the last frame is shown, None if it is not known.
-    ``gain`` gives the audio the requested loudness. ``rates`` are measured from the packets of the
-    range, None if they were not read.
+    ``gain`` gives the audio the requested loudness. ``shapes`` are those of the pixels, None if all
+    have the one that the file states. ``rates`` are measured from the packets of the range, None if
+    they were not read.
     """
 
     may_copy: MayCopy = COPY_ALL
@@ -155,6 +157,7 @@ class Evidence(NamedTuple):
     last_held_seconds: float | None = None
     gain: Gain | None = None
     rates: Rates | None = None
+    shapes: Shapes | None = None
 
 
 NO_EVIDENCE: Final = Evidence()

@@ -92,7 +92,11 @@ def plan_video(
     fit = fit_video(video.displayed_size, options)
     size = fit.size
     duration = _streams_duration(info, video, audio, evidence.rates)
-    encodes_video = not (may_copy.video and can_copy_video(info, video, options, evidence.rates))
+    encodes_video = not (
+        may_copy.video
+        and evidence.shapes is None
+        and can_copy_video(info, video, options, evidence.rates)
+    )
     encodes_audio = audio is not None and not (
         may_copy.audio and can_copy_audio(info, audio, options)
     )
@@ -113,7 +117,7 @@ def plan_video(
             fit.scaled,
             rate_limit,
             background,
-            size_varies=evidence.size_varies,
+            size_varies=evidence.shapes or evidence.size_varies,
             crop_to=size if fit.is_cut else None,
         )
         is_trimmed = frame_at_start is not None or options.duration is not None

@@ -158,7 +158,7 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
         return None
     side_data = stream.get("side_data_list", ())
     cropped = cropped_width, cropped_height = _cropping(side_data)
-    aspect = _aspect(frame.get("sample_aspect_ratio")) or _aspect(stream.get("sample_aspect_ratio"))
+    pixel = aspect(frame.get("sample_aspect_ratio")) or aspect(stream.get("sample_aspect_ratio"))
     rotation, mirrored = _rotation((*side_data, *frame.get("side_data_list", ())))
     dolby_profile, needs_dolby_vision = _dolby_vision(side_data)
     pixel_format = str(frame.get("pix_fmt") or stream.get("pix_fmt", ""))
@@ -179,7 +179,7 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
         pixel_format=pixel_format,
         profile=str(stream.get("profile", "")),
         level=_whole(stream.get("level")) or 0,
-        sample_aspect_ratio=_shown_aspect(aspect, (width, height), cropped),
+        sample_aspect_ratio=_shown_aspect(pixel, (width, height), cropped),
         rotation=rotation,
         mirrored=mirrored,
         full_range=frame_or_stream("color_range") == "pc" or pixel_format in FULL_RANGE_FORMATS,
@@ -314,7 +314,8 @@ def _ratio(value: object, separator: str) -> Ratio | None:
     return (first, second) if first and second and first > 0 and second > 0 else None
 
 
-def _aspect(value: object) -> Ratio | None:
+def aspect(value: object) -> Ratio | None:
+    """The shape of a pixel, such as "16:11". None if it is unknown or extreme."""
     found = _ratio(value, ":")
     if found is None or max(found) > _MAX_ASPECT_RATIO * min(found):
         return None

@@ -20,7 +20,7 @@ from media_converter.planning.video_choice import choose_video
 from media_converter.planning.video_fit import fit_video
 from media_converter.probing import rates
 from media_converter.probing.media import MediaInfo, VideoStream
-from media_converter.running import copies, survey
+from media_converter.running import copies, shapes, survey
 from media_converter.running.run import Batch, Converted, Run
 from media_converter.running.transcode import (
     Source,
@@ -136,7 +136,14 @@ def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
     listing, last = source.listing, None
     if listing is not None and listing.durations and source.part is None:
         last = listing.durations[-1]
-    known = Evidence(copyable(run, source), position, last_held_seconds=last)
+    changing = shapes.find(run, info, video, listing, position)
+    known = Evidence(
+        copyable(run, source),
+        position,
+        size_varies=bool(changing and changing.by_size),
+        last_held_seconds=last,
+        shapes=changing,
+    )
     return video, source, known if listing is None else known._replace(rates=rates.measure(listing))
 
 

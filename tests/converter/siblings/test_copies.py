@@ -167,7 +167,6 @@ def test_the_size_of_a_vp8_stream_changes(kitchen: Kitchen, converter: Converter
     assert abs(wide / high - 1) <= 0.06
 
 
-@pytest.mark.xfail(strict=True, reason="the first shape of the pixels counts for all")
 def test_the_shape_of_the_pixels_changes(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     """A broadcast that goes from 4:3 to 16:9 with the same number of pixels."""
 
