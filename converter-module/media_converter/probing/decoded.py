@@ -18,6 +18,7 @@ _SUMMARY: Final = re.compile(
 )
 _RECONFIGURED: Final = re.compile(r"(?:because |, )(audio|video) parameters changed to")
 _TURNED: Final = re.compile(r"Reconfiguring filter graph because .*display matrix changed")
+_STOPPED: Final = "Error during demuxing: Not yet implemented"
 _APPEARED: Final = re.compile(r"New (audio|video) stream with index \d+ at pos:")
 _SHAPE: Final = re.compile(r"input from stream \d+:\d+ .* w:(\d+) h:(\d+) .* sar:(\d+)/(\d+)")
 _CORRUPT: Final = "corrupt decoded frame"
@@ -57,7 +58,8 @@ class Decoded(NamedTuple):
     from damaged packets and have visible or audible faults. ``reconfigured`` has "audio" or "video"
     if the sound's or the picture's parameters changed. ``checksums`` is how many blocks of sound
     have a wrong checksum. ``appeared`` has "audio" or "video" if such a stream was found while the
-    file was read, and ffmpeg did not read it.
+    file was read, and ffmpeg did not read it. ``stopped`` says that ffmpeg gave up before the end
+    of the file.
     """
 
     streams: dict[int, StreamCounts]
@@ -65,6 +67,7 @@ class Decoded(NamedTuple):
     reconfigured: frozenset[str] = frozenset()
     checksums: int = 0
     appeared: frozenset[str] = frozenset()
+    stopped: bool = False
 
 
 class LogReader:
@@ -75,6 +78,7 @@ class LogReader:
         self._corrupt = 0
         self._reconfigured: set[str] = set()
         self._appeared: set[str] = set()
+        self._stopped = False
         self._last_was_corrupt = False
         self._checksums = 0
 
@@ -87,6 +91,7 @@ class LogReader:
         self._last_was_corrupt = _CORRUPT in line
         self._corrupt += self._last_was_corrupt
         self._checksums += _WRONG_CHECKSUM in line
+        self._stopped |= _STOPPED in line
         if found := _SUMMARY.search(line):
             if found[1] == "0":
                 frames = None if found[4] is None else int(found[4])
@@ -108,6 +113,7 @@ class LogReader:
             frozenset(self._reconfigured),
             self._checksums,
             frozenset(self._appeared),
+            self._stopped,
         )
 
 

@@ -23,13 +23,12 @@ from media_converter.planning.audio import (
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Copying, Evidence
-from media_converter.planning.video_codecs import CONTAINERS
 from media_converter.probing import ffprobe, holes, isobmff
 from media_converter.probing.chain import Hole
 from media_converter.probing.decoded import Decoded, LogReader, Loudness, StreamCounts
 from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
-from media_converter.running import content, copies, damage, survey, verify
+from media_converter.running import content, copies, damage, lacking, survey, verify
 from media_converter.running.input_position import read_until
 from media_converter.running.loudness import Leveller, measure
 from media_converter.running.process import Files, ProcessResult
@@ -255,6 +254,7 @@ def finish(run: Run, source: Source, attempt: Attempt) -> Converted:
     plan, info = attempt.plan, source.info
     output = run.make_temporary()
     size_bytes = os.fstat(output.fd).st_size
+    lacking.refuse_second_film(info, plan, attempt.decoded)
     lost = losses(run, source, attempt)
     found = None
     if size_bytes:
@@ -271,7 +271,9 @@ def finish(run: Run, source: Source, attempt: Attempt) -> Converted:
     if plan.expected.container in ("mp4", "m4a"):
         verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
     content.check(run, info, plan, found)
-    warnings += short + (() if _wants_no_sound(run) else _untold(info, attempt))
+    warnings += short + (() if _wants_no_sound(run) else lacking.sound(info, plan, attempt.decoded))
+    if not warnings and source.part is None:
+        warnings = lacking.rest(run, info, plan, attempt.decoded)
     for warning in warnings:
         run.log(warning)
     return Converted(_describe(plan, found, sha256(output.fd, run.runner.check)), warnings)
@@ -357,24 +359,6 @@ def _missing_seconds(run: Run, source: Source) -> float:
 def _wants_no_sound(run: Run) -> bool:
     options = run.task.options
     return isinstance(options, VideoOptions) and options.audio == "none"
-
-
-def _untold(info: MediaInfo, attempt: Attempt) -> tuple[str, ...]:
-    """What the input has, but the output lacks because nothing can decode or find it."""
-    plan = attempt.plan
-    if plan.audio_index is not None or plan.expected.container not in CONTAINERS:
-        return ()
-    names = [name.removeprefix("audio ") for name in info.undecodable if name.startswith("audio")]
-    unread = [stream for stream in info.unread if stream.kind == "audio"]
-    if any(stream.scrambled for stream in unread):
-        return ("The output has no sound: it is encrypted, and the converter has no key.",)
-    if names:
-        return (f"The output has no sound: there is no decoder for {', '.join(names)}.",)
-    if "audio" in attempt.decoded.appeared or any(stream.starts_late for stream in unread):
-        return ("The output has no sound: it begins later than the converter looks for streams.",)
-    if unread:
-        return (f"The output has no sound: no packet of its {unread[0].codec} can be decoded.",)
-    return ()
 
 
 def _describe(plan: ConversionPlan, found: MediaInfo, digest: str) -> Output:
