@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from media_converter.contract import ExitReason
+from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import AUDIO, VIDEO, Case, Converter
 from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
 from tests.converter.lab import Lab
@@ -162,3 +162,43 @@ def test_a_part_is_checked_for_gaps(kitchen: Kitchen, converter: Converter) -> N
     intact = converter.convert(VIDEO, source, "out.mp4", start=32, duration=20)
     assert intact.reason is ExitReason.COMPLETED, intact.report
     assert not intact.report.warnings
+
+
+def test_flv_files_one_after_the_other_are_told(kitchen: Kitchen, converter: Converter) -> None:
+    """ffmpeg does not read on behind the header of the second one."""
+    whole = film(kitchen, "film.flv")
+    source = kitchen.edit("two.flv", whole, lambda data: data + data)
+    run = converter.convert(VIDEO, source, "out.mp4")
+    assert run.reason is ExitReason.INPUT_DAMAGED, run.report
+
+
+def test_videos_one_after_the_other_in_an_ogg_file_are_refused(
+    kitchen: Kitchen, converter: Converter
+) -> None:
+    codecs = ("-c:v", "libtheora", "-q:v", "9", "-c:a", "libvorbis")
+    parts = [
+        kitchen.ffmpeg(f"chained-{hertz}.ogv", *video(), *tone(hertz), *codecs)
+        for hertz in (440, 880)
+    ]
+    source = kitchen.write("two.ogv", b"".join(kitchen.read(part) for part in parts))
+    run = converter.refused(VIDEO, source, "out.mp4", ExitReason.UNSUPPORTED_FORMAT)
+    assert "several videos" in run.report.message
+
+
+@pytest.mark.parametrize(("kind", "target"), [(VIDEO, "out.mp4"), (AUDIO, "out.mp3")])
+def test_a_recording_that_goes_on_with_another_program_is_told(
+    kitchen: Kitchen, converter: Converter, kind: ConversionType, target: str
+) -> None:
+    other = ("-mpegts_service_id", "7", "-mpegts_start_pid", "512", "-mpegts_pmt_start_pid", "4200")
+    first, second = (
+        kitchen.ffmpeg(f"program-{n}.ts", *video(seconds=8), *tone(seconds=8), *X264, *AAC, *more)
+        for n, more in enumerate(((), other))
+    )
+    source = kitchen.write("programs.ts", kitchen.read(first) + kitchen.read(second))
+    run = converter.convert(kind, source, target)
+    assert any("begins later" in text for text in run.report.warnings), run.report
+    both = kitchen.ffmpeg(
+        "both-programs.ts", *video(seconds=3), *tone(), *tone(880), "-map", "0", "-map", "1",
+        "-map", "2", *X264, *AAC, "-program", "st=0:st=1", "-program", "st=2",
+    )  # fmt: skip
+    assert not converter.convert(kind, both, target).report.warnings

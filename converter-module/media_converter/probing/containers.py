@@ -119,7 +119,8 @@ def flv(read: ReadAt, size_bytes: int) -> list[Hole]:
 
     def next_of(offset: int) -> int | None:
         head = read(offset, 11)
-        if head[:3] == b"FLV":
+        # ffmpeg does not read on behind a second header.
+        if head[:3] == b"FLV" and not offset:
             return offset + int.from_bytes(head[5:9], "big") + 4
         if len(head) < 11 or head[0] & 0x1F not in _FLV_TYPES:
             return None

@@ -19,6 +19,7 @@ _SUMMARY: Final = re.compile(
 )
 _RECONFIGURED: Final = re.compile(r"(?:because |, )(audio|video) parameters changed to")
 _TURNED: Final = re.compile(r"Reconfiguring filter graph because .*display matrix changed")
+_STOPPED: Final = "Error during demuxing: Not yet implemented"
 _APPEARED: Final = re.compile(r"New (audio|video) stream with index \d+ at pos:")
 _SHAPE: Final = re.compile(r"input from stream \d+:\d+ .* w:(\d+) h:(\d+) .* sar:(\d+)/(\d+)")
 _CORRUPT: Final = "corrupt decoded frame"
@@ -58,7 +59,8 @@ class Decoded(NamedTuple):
     from damaged packets and have visible or audible faults. ``reconfigured`` has "audio" or "video"
     if the parameters of the audio or of the video changed. ``wrong_checksums`` is how many blocks
     of audio samples have a wrong checksum. ``appeared`` has "audio" or "video" if such a stream was
-    found while the file was read, and ffmpeg did not read it.
+    found while the file was read, and ffmpeg did not read it. ``stopped`` says that ffmpeg gave up
+    before the end of the file.
     """
 
     streams: dict[int, StreamCounts]
@@ -66,6 +68,7 @@ class Decoded(NamedTuple):
     reconfigured: frozenset[str] = frozenset()
     wrong_checksums: int = 0
     appeared: frozenset[str] = frozenset()
+    stopped: bool = False
 
     def total(self, indexes: Iterable[int]) -> StreamCounts | None:
         """The counts of several streams together. None if one of them was not decoded."""
@@ -91,6 +94,7 @@ class LogReader:
         self._corrupt = 0
         self._reconfigured: set[str] = set()
         self._appeared: set[str] = set()
+        self._stopped = False
         self._last_was_corrupt = False
         self._wrong_checksums = 0
 
@@ -103,6 +107,7 @@ class LogReader:
         self._last_was_corrupt = _CORRUPT in line
         self._corrupt += self._last_was_corrupt
         self._wrong_checksums += _WRONG_CHECKSUM in line
+        self._stopped |= _STOPPED in line
         if found := _SUMMARY.search(line):
             if found[1] == "0":
                 frames = None if found[4] is None else int(found[4])
@@ -124,6 +129,7 @@ class LogReader:
             frozenset(self._reconfigured),
             self._wrong_checksums,
             frozenset(self._appeared),
+            self._stopped,
         )
 
 

@@ -23,13 +23,12 @@ from media_converter.planning.audio import (
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Evidence, MayCopy
-from media_converter.planning.video_codecs import CONTAINERS
 from media_converter.probing import ffprobe, holes, isobmff
 from media_converter.probing.chain import Hole
 from media_converter.probing.decoded import Decoded, LogReader, Loudness, StreamCounts
 from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
-from media_converter.running import content, copies, damage, survey, verify
+from media_converter.running import content, copies, damage, lacking, survey, verify
 from media_converter.running.input_position import read_until
 from media_converter.running.loudness import Leveller, measure
 from media_converter.running.process import Files, ProcessResult
@@ -257,6 +256,7 @@ def finish(run: Run, source: Source, tool_run: ToolRun) -> Converted:
     plan, info = tool_run.plan, source.info
     output = run.make_temporary()
     size_bytes = os.fstat(output.fd).st_size
+    lacking.refuse_second_video(info, plan, tool_run.decoded)
     lost = losses(run, source, tool_run)
     found = None
     if size_bytes:
@@ -273,7 +273,11 @@ def finish(run: Run, source: Source, tool_run: ToolRun) -> Converted:
     if plan.expected.container in ("mp4", "m4a"):
         verify.check_faststart(structure.is_faststart(structure.reader(output.fd), size_bytes))
     content.check(run, info, plan, found)
-    warnings += short + (() if _wants_no_audio(run) else _untold(info, tool_run))
+    warnings += short + (
+        () if _wants_no_audio(run) else lacking.audio(info, plan, tool_run.decoded)
+    )
+    if not warnings and source.part is None:
+        warnings = lacking.rest(run, info, plan, tool_run.decoded)
     for warning in warnings:
         run.log(warning)
     return Converted(_describe(plan, found, sha256(output.fd, run.runner.check)), warnings)
@@ -359,24 +363,6 @@ def _missing_seconds(run: Run, source: Source) -> float:
 def _wants_no_audio(run: Run) -> bool:
     options = run.task.options
     return isinstance(options, VideoOptions) and options.audio == "none"
-
-
-def _untold(info: MediaInfo, tool_run: ToolRun) -> tuple[str, ...]:
-    """What the input has, but the output lacks because nothing can decode or find it."""
-    plan = tool_run.plan
-    if plan.audio_index is not None or plan.expected.container not in CONTAINERS:
-        return ()
-    names = [name.removeprefix("audio ") for name in info.undecodable if name.startswith("audio")]
-    unread = [stream for stream in info.unread if stream.kind == "audio"]
-    if any(stream.scrambled for stream in unread):
-        return ("The output has no sound: it is encrypted, and the converter has no key.",)
-    if names:
-        return (f"The output has no sound: there is no decoder for {', '.join(names)}.",)
-    if "audio" in tool_run.decoded.appeared or any(stream.starts_late for stream in unread):
-        return ("The output has no sound: it begins later than the converter looks for streams.",)
-    if unread:
-        return (f"The output has no sound: no packet of its {unread[0].codec} can be decoded.",)
-    return ()
 
 
 def _describe(plan: ConversionPlan, found: MediaInfo, digest: str) -> Output:

@@ -121,6 +121,15 @@ def test_changes_of_the_streams_are_read() -> None:
         assert reader.result().appeared == ({"audio"} if "New" in line else set())
 
 
+def test_a_file_that_was_not_read_to_its_end() -> None:
+    reader = LogReader()
+    # Damage is counted elsewhere.
+    reader.add_line("[in#0/ogg @ 0x1] [error] Error during demuxing: Invalid data found")
+    assert not reader.result().stopped
+    reader.add_line("[in#0/ogg @ 0x1] [error] Error during demuxing: Not yet implemented")
+    assert reader.result().stopped
+
+
 def test_the_samples_and_checksums_of_flac_are_read() -> None:
     reader = LogReader()
     reader.add_line("[flac @ 0x1] [error] CRC error at PTS 4096")
