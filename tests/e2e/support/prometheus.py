@@ -72,7 +72,7 @@ class Prometheus:
 @contextmanager
 def prometheus_in_cluster(kubectl: Kubectl) -> Iterator[Prometheus]:
     """Runs until the end of the block, in a namespace with the label for metrics."""
-    _load_image(kubectl)
+    load_image(kubectl, IMAGE)
     _remove(kubectl)  # what a killed run left
     for body in _objects():
         kubectl.create(body)
@@ -89,10 +89,11 @@ def _remove(kubectl: Kubectl) -> None:
         kubectl("delete", *what, "--ignore-not-found")
 
 
-def _load_image(kubectl: Kubectl) -> None:
+def load_image(kubectl: Kubectl, image: str) -> None:
+    """Load an image of the local Docker into each node."""
     for node in kubectl.get("nodes")["items"]:
         load = ("docker", "exec", "-i", node["metadata"]["name"], "ctr", "-n", "k8s.io")
-        with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as saved:
+        with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saved:
             subprocess.run(
                 [*load, "images", "import", "-"],
                 stdin=saved.stdout,

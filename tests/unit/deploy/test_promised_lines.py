@@ -21,10 +21,13 @@ from tests.unit.deploy.rendering import ROOT
 LINES = {
     "nobody serves the namespace": (
         "README.md",
-        "stays `Pending` without a reason for more than a few seconds, no operator serves its",
+        "with the reason `Pending` for more than a few seconds, no operator serves its",
     ),
     "a try of a setting": ("README.md", "The next `kubectl apply -k` undoes this"),
-    "settings in Git": ("README.md", "Keep your settings in Git: enter them in `settings.yaml`"),
+    "settings in Git": (
+        "README.md",
+        "Keep your settings in Git: enter those of the operator in `settings.yaml` of your overlay",
+    ),
     "the offline path": ("README.md", "`hack/offline` builds them from Debian packages"),
     "an input that will be made": (
         "README.md",
