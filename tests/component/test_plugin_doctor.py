@@ -397,7 +397,7 @@ FAULTS = [
         "FAULT",
         "CRD",
         "there is no CRD of ConversionQueue",
-        "kubectl apply --server-side -f crds/",
+        "kubectl apply --server-side --force-conflicts -f crds/",
     ),
     Fault(
         "a conversion waits",

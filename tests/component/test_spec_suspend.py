@@ -34,7 +34,8 @@ async def test_it_waits_before_its_start_and_others_do_not_wait_for_it(
     async with running(api, tmp_path, converter_max_parallel=1):
         api.create(conversion_job("c", suspend=True))
         await until_suspended(api, "c")
-        assert status_of(api, "c")["queuePosition"] == 1
+        # The status of a held conversion is written immediately, so the position may come later.
+        await api.until(lambda: status_of(api, "c").get("queuePosition") == 1, 10, "a position")
         api.create(conversion_job("d"))
         await until_phase(api, "d", "Succeeded")
         assert "attempts" not in status_of(api, "c")

@@ -142,7 +142,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "The CRD in the cluster is older than the operator. The API server would drop a part "
             "of the status.",
             "Starts automatically after you apply the CRDs of this release: `kubectl apply "
-            "--server-side -f crds/`, or an upgrade of the Helm release that installs them.",
+            "--server-side --force-conflicts -f crds/`, or an upgrade of the Helm release that "
+            "installs them.",
         ),
         _R.SUSPENDED: Explanation(
             "`spec.suspend` is true. An attempt that was running is stopped. It does not count as "

@@ -24,7 +24,7 @@ _NORMAL: Final = frozenset(
     {"WaitingForSlot", "Starting", "Running", "RetryBackoff", "PathBusy", "WaitingForInput"}
     | {"Cancelling", "Suspended"}
 )
-_APPLY_CRDS: Final = "kubectl apply --server-side -f crds/"
+_APPLY_CRDS: Final = "kubectl apply --server-side --force-conflicts -f crds/"
 
 
 def connection(facts: Facts) -> list[Finding]:
