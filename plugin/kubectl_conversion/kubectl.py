@@ -81,7 +81,8 @@ _CURES: Final = {
         "which rights you have."
     ),
     Failure.NO_RESOURCE: (
-        "Install the CRDs of this release: `kubectl apply --server-side --force-conflicts -f crds/`."
+        "Install the CRDs of this release: "
+        "`kubectl apply --server-side --force-conflicts -f crds/`."
     ),
 }
 
