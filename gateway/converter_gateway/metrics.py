@@ -14,7 +14,6 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Metric,
-    make_wsgi_app,
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -136,4 +135,4 @@ class Measure:
 
 def serve(port: int, registry: CollectorRegistry) -> WSGIServer:
     """Serve the metrics on all addresses until ``shutdown()`` of the returned server is called."""
-    return page_server.serve(port, make_wsgi_app(registry), "metrics")
+    return page_server.serve(port, page_server.MetricsPage(registry), "metrics")

@@ -31,7 +31,8 @@ async def run(settings: LiveSettings[Settings]) -> None:
     # Outside a pod there is no POD_NAME. The host name is unique enough.
     identity = settings.current.pod_name or socket.gethostname()
     operator = Operator(cluster, settings, identity)
-    pages = probes.create_application(operator.registry, operator.health)
+    metrics = page_server.MetricsPage(operator.registry)
+    pages = probes.create_application(metrics, operator.health)
     server = page_server.serve(settings.current.probe_port, pages, "probes")
     try:
         await operator.run(asyncio.Event())

@@ -1,14 +1,18 @@
 """Serves small pages over plain HTTP, such as the metrics, from threads of its own.
 
 Everybody who reaches the port may connect, so the connections, the threads and the memory of the
-requests are bounded. One address cannot keep the others out.
+requests are bounded. One address cannot keep the others out, such as the probes of a kubelet.
 """
 
 from __future__ import annotations
 
+import io
+import logging
+import socket as sockets
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http.client import LineTooLong
 from socket import SHUT_RDWR, socket
@@ -16,12 +20,42 @@ from socketserver import ThreadingMixIn
 from typing import Any, BinaryIO, Final, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
 MAX_CONNECTIONS: Final = 128
 """Above, a new connection ends the oldest one of the address that has most of them."""
 HEADER_BYTES: Final = 16 * 1024
-_BACKLOG: Final = 1024
+_BACKLOG: Final = 128
+"""More connections than this do not wait for a thread: the kernel drops their first packet, and the
+client repeats it. In a long queue, a probe would wait behind all requests of a crowd."""
+_RENDER_SECONDS: Final = 0.2
+"""The metrics are at most this old. Rendering takes some milliseconds, which a crowd multiplies."""
 
-Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
+_log = logging.getLogger(__name__)
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class MetricsPage:
+    """The metrics as a WSGI application. Visits all of them at most five times a second."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()
+        # By content type: when it was rendered, and the text. A scraper chooses among few types.
+        self._pages: dict[str, tuple[float, bytes]] = {}
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request, in the format that its header Accept chooses."""
+        encode, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
+        with self._lock:
+            page = self._pages.get(content_type)
+            if page is None or time.monotonic() - page[0] > _RENDER_SECONDS:
+                page = time.monotonic(), encode(self._registry)
+                self._pages[content_type] = page
+        start("200 OK", [("Content-Type", content_type)])
+        return [page[1]]
 
 
 class _Header:
@@ -51,6 +85,10 @@ class _Handler(WSGIRequestHandler):
         super().setup()
         self.rfile = cast("Any", _Header(cast("BinaryIO", self.rfile)))
 
+    # A client that disconnects or does not read would fill the log with stack traces.
+    def get_stderr(self) -> io.StringIO:
+        return io.StringIO()
+
     # Probes come every few seconds and would fill the log.
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
@@ -61,6 +99,7 @@ class PageServer(ThreadingMixIn, WSGIServer):
 
     daemon_threads = True
     request_queue_size = _BACKLOG
+    address_family = sockets.AF_INET6 if sockets.has_dualstack_ipv6() else sockets.AF_INET
 
     def __init__(self, *arguments: Any, **names: Any) -> None:
         self._lock = threading.Lock()
@@ -69,6 +108,12 @@ class PageServer(ThreadingMixIn, WSGIServer):
         # Those whose thread was told to end.
         self._ending: set[socket] = set()
         super().__init__(*arguments, **names)
+
+    def server_bind(self) -> None:
+        """Bind to all addresses, those of IPv4 too."""
+        if self.address_family == sockets.AF_INET6:
+            self.socket.setsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY, 0)
+        super().server_bind()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start a thread for a new connection, or close the connection."""
@@ -106,8 +151,16 @@ class PageServer(ThreadingMixIn, WSGIServer):
 def serve(port: int, application: Application, name: str) -> WSGIServer:
     """Serve on all addresses until ``shutdown()`` of the returned server is called.
 
-    ``name`` is that of the thread. ``application`` is a WSGI application.
+    ``name`` is that of the thread. ``application`` is a WSGI application. The log has its errors.
     """
-    server = make_server("", port, application, PageServer, _Handler)
+
+    def logged(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            return application(environ, start)
+        except Exception:
+            _log.exception("The page %s cannot be made", environ.get("PATH_INFO"))
+            raise
+
+    server = make_server("", port, logged, PageServer, _Handler)
     threading.Thread(target=server.serve_forever, name=name, daemon=True).start()
     return server

@@ -11,22 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-
 from conversion_operator.controller.health import Health
 
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-def create_application(
-    registry: CollectorRegistry, health: Health
-) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
-    """A WSGI application."""
-    metrics = make_wsgi_app(registry)
+
+def create_application(metrics: Application, health: Health) -> Application:
+    """A WSGI application. ``metrics`` is the one that answers for /metrics."""
 
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO")
         if path == "/metrics":
-            exposition: Iterable[bytes] = metrics(environ, start)
-            return exposition
+            return metrics(environ, start)
         if path not in ("/healthz", "/readyz"):
             start("404 Not Found", [("Content-Type", "text/plain")])
             return [b"Try /metrics, /healthz or /readyz\n"]
