@@ -264,8 +264,17 @@ class _Feeder:
         self._joiner = Joiner([read_end for read_end, _ in pipes], target, feed.sample_rate)
 
     def result(self, result: ProcessResult) -> ProcessResult:
-        """The result of the step: that of this tool if it failed first, otherwise ``result``."""
+        """The result of the step: that of this tool if it failed first, otherwise ``result``.
+
+        Raises ConversionError if the tracks cannot be joined.
+        """
         own = self.child.finish()
+        if self._joiner.apart:
+            raise ConversionError(
+                ExitReason.UNSUPPORTED_FORMAT,
+                "the audio tracks are stored too far apart in the file to be joined; interleave "
+                "them, for example with a remux, and convert the result",
+            )
         failed = own.exit_code != 0 and not self._joiner.stopped
         return own._replace(stdout=result.stdout) if failed else result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from media_converter.planning.video import plan_video
 from media_converter.planning.waveform import plan_waveform
 from media_converter.probing.decoded import Decoded, StreamCounts
 from media_converter.probing.media import AudioStream, MediaInfo
+from media_converter.running import joining
 from media_converter.running.joining import Joiner, Tracks, interleave, wav_header
 from media_converter.step import JOINED_FD, LAST_FD, MAX_TRACKS, output_fd
 from media_converter.typed_options import AudioOptions, VideoOptions, WaveformOptions
@@ -268,3 +270,54 @@ def test_a_reader_that_wants_no_more_stops_the_joining() -> None:
         write_slowly(sink, bytes(1_000_000), 1000)
     os.close(sink)
     assert joiner.stopped
+
+
+def what_is_heard(
+    *tracks: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> tuple[bytes, Joiner]:
+    """What is joined of tracks that one tool writes: first the first part of each, in turn.
+
+    Like a tool, it does not write the next part before the one before it is taken.
+    """
+    monkeypatch.setattr(joining, "_MAX_WAITING", 3000 * len(tracks))
+    monkeypatch.setattr(joining, "_FIRST_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(joining, "_NEXT_WAIT_SECONDS", 0.1)
+    pipes, (heard, target) = [os.pipe() for _ in tracks], os.pipe()
+    joiner = Joiner([source for source, _ in pipes], target, 48000)
+
+    def write() -> None:
+        with suppress(BrokenPipeError):
+            for part in range(2):
+                for (_, sink), track in zip(pipes, tracks, strict=True):
+                    rest = track[part]
+                    while rest:
+                        rest = rest[os.write(sink, rest) :]
+        for _, sink in pipes:
+            os.close(sink)
+
+    threading.Thread(target=write, daemon=True).start()
+    with os.fdopen(heard, "rb") as file:
+        return file.read(), joiner
+
+
+LOUD = b"\1\2\3" * 100_000
+
+
+def test_a_track_without_samples_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tool could not go on before its samples of the other track are taken."""
+    heard, joiner = what_is_heard((LOUD, LOUD), (b"", b""), monkeypatch=monkeypatch)
+    assert heard == wav_header(2, 48000) + interleave([LOUD * 2, bytes(len(LOUD) * 2)])
+    assert not joiner.apart
+
+
+def test_silence_that_comes_late_keeps_the_tracks_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = bytes(len(LOUD)) + LOUD
+    heard, joiner = what_is_heard((LOUD, b""), (b"", late), monkeypatch=monkeypatch)
+    assert heard == wav_header(2, 48000) + interleave([LOUD + bytes(len(LOUD)), late])
+    assert not joiner.apart
+
+
+def test_sound_that_comes_too_late_is_not_lost_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One track is stored behind the other one."""
+    _, joiner = what_is_heard((LOUD, b""), (b"", LOUD), monkeypatch=monkeypatch)
+    assert joiner.apart
