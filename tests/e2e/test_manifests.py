@@ -35,8 +35,8 @@ def rejection(kubectl: Kubectl, body: Any) -> str:
         (VIDEO, {"inputFile": "a/../../b.mov"}, "inputFile must not contain . or .."),
         (VIDEO, {"outputFile": "output/./a.mp4"}, "outputFile must not contain . or .."),
         (VIDEO, {"inputFile": "input/"}, "spec.inputFile"),
-        (VIDEO, {"inputFile": "a//b.mov"}, "inputFile must be the path of a file without empty"),
-        (VIDEO, {"inputFile": "a\x00b"}, "inputFile must be the path of a file without empty"),
+        (VIDEO, {"inputFile": "a//b.mov"}, "inputFile must be the path of a file, such as input"),
+        (VIDEO, {"inputFile": "a\x00b"}, "inputFile must be the path of a file, such as input"),
         (VIDEO, {"options": {"resolution": 1081}}, "options.resolution must be 240p, 360p"),
         (
             IMAGE,
