@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.converter.harness import STORYBOARD, THUMB, VIDEO, Converter
+from tests.converter.harness import AUDIO, STORYBOARD, THUMB, VIDEO, Converter
 from tests.converter.kitchen import X264, Kitchen, colour, tone
 from tests.converter.lab import Lab
 from tests.converter.siblings.inputs import clock as clock_of
@@ -180,6 +180,30 @@ def test_a_time_behind_a_clock_that_starts_again(
     assert lab.media(part.path).duration == pytest.approx(4, abs=0.2)
     seen = [colour_of(lab.frame(part.path, at)) for at in (0.3, 1.4, 2.5)]
     assert seen == ["magenta", "yellow", "blue"]
+
+
+def test_a_part_of_the_sound_behind_a_clock_that_starts_again(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    parts = [
+        kitchen.ffmpeg(
+            f"tone-{hertz}.ts", *colour("gray", "64x48", seconds=seconds), *tone(hertz, seconds),
+            *H264, "-c:a", "aac",
+        )
+        for hertz, seconds in ((400, 10), (1000, 20))
+    ]  # fmt: skip
+    source = kitchen.write("tones.ts", b"".join(kitchen.read(part) for part in parts))
+    part = converter.convert(VIDEO, source, "out.mp4", duration=8)
+    assert lab.media(part.path).duration == pytest.approx(8, abs=0.2)
+    for start, duration, seconds, hertz in (
+        (12, None, 18, 1000),
+        (12, 4, 4, 1000),
+        (2, 5, 5, 400),
+    ):
+        wanted = {"start": start} if duration is None else {"start": start, "duration": duration}
+        found = converter.convert(AUDIO, source, "out.mp3", **wanted)
+        assert lab.seconds(found.path) == pytest.approx(seconds, abs=0.3)
+        assert lab.hertz(found.path, (400, 1000)) == hertz
 
 
 def test_a_storyboard_behind_a_clock_that_starts_again(

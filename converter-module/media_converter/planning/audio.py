@@ -27,7 +27,9 @@ from media_converter.planning.plan import (
     ConversionPlan,
     Expected,
     MayCopy,
+    Position,
     ffmpeg_command,
+    read_from,
     trim_options,
     trimmed_duration,
 )
@@ -71,7 +73,7 @@ def plan_audio(
     channels = output_channels(audio, options.channels)
     bitrate = written.bitrate(options.bitrate, channels)
 
-    argv = ffmpeg_command(limits, input_options(audio, options), reading=info.reading)
+    argv = ffmpeg_command(limits, input_options(info, audio, options), reading=info.reading)
     argv += sound_input(audio)
     if has_cover:
         number = 2 if audio.joined else 1
@@ -82,8 +84,10 @@ def plan_audio(
     if copies:
         argv += ["-c:a", "copy"]
     else:
-        filters = audio_output_filters(audio, options, output)
+        filters = audio_output_filters(info, audio, options, output)
         argv += ["-af", ",".join(filters), *written.encoder_options(audio, bitrate)]
+    seconds = output_seconds(info, options)
+    argv += [] if seconds is None else ["-t", f"{seconds:.6f}"]
     argv += NO_METADATA
     argv += _tag_options(info)
     argv += PROGRESS
@@ -176,9 +180,33 @@ def _can_copy(
     return options.bitrate is None and written.can_copy(audio, info.container)
 
 
-def input_options(audio: AudioStream, options: AudioOptions) -> list[str]:
-    """How ffmpeg reads the requested range of the audio."""
-    return [*audio_decoder_options(audio), *trim_options(options.start, options.duration)]
+def input_options(info: MediaInfo, audio: AudioStream, options: AudioOptions) -> list[str]:
+    """How ffmpeg reads the requested range of the audio.
+
+    If a time may be in several places of the file, ffmpeg reads it from its start.
+    """
+    decoder = audio_decoder_options(audio)
+    if _reads_from_start(info, options):
+        return list(decoder)
+    return [*decoder, *trim_options(options.start, options.duration)]
+
+
+def output_seconds(info: MediaInfo, options: AudioOptions) -> float | None:
+    """How much of what leaves the filters is wanted, in seconds. None for all of it."""
+    return options.duration if _reads_from_start(info, options) else None
+
+
+def _reads_from_start(info: MediaInfo, options: AudioOptions) -> bool:
+    return info.clock_restarts and options.start > 0
+
+
+def _range_filters(info: MediaInfo, audio: AudioStream, options: AudioOptions) -> tuple[str, ...]:
+    """The filters that drop what comes before the range. Empty if ffmpeg seeks to it."""
+    if not _reads_from_start(info, options):
+        return ()
+    # If ffmpeg reads only the audio, it sets time 0 to the start of the audio.
+    begin = max(0.0, options.start - (audio.start - info.start))
+    return read_from(Position(begin)).audio_filters
 
 
 def sound_feed(
@@ -187,20 +215,24 @@ def sound_feed(
     """What decodes the tracks of joined sound. None for a track of the file itself."""
     # A part begins at time 0. The whole begins with the first sample.
     start = 0.0 if options.start else audio.start - info.start
-    reading = reading_alone(input_options(audio, options), start)
+    reading = reading_alone(input_options(info, audio, options), start)
+    first = _range_filters(info, audio, options)
+    reading = reading._replace(audio_filters=(*first, *reading.audio_filters))
     return feed(limits, info, audio, reading, options.duration)
 
 
 def audio_output_filters(
-    audio: AudioStream, options: AudioOptions, output: AudioOutput
+    info: MediaInfo, audio: AudioStream, options: AudioOptions, output: AudioOutput
 ) -> list[str]:
     """The filters from the decoded audio to that of the output."""
     sample_rate = AUDIO_FORMATS[output.format].sample_rate(audio.sample_rate)
+    # Joined audio is read from the start of the requested range.
+    first = () if audio.joined else _range_filters(info, audio, options)
     mixed = audio_filter(
         audio,
         sample_rate,
         fill_start=False,
-        first=[FOLLOW_SAMPLES],
+        first=[*first, FOLLOW_SAMPLES],
         channels=output_channels(audio, options.channels),
     )
     return [mixed, *(output.gain.filters(sample_rate) if output.gain else [])]

@@ -249,21 +249,37 @@ DECODE_ONLY: Final = ("-fps_mode", "passthrough", "-f", "null", "-")
 """Options of an output that receives decoded frames and drops them."""
 
 
-def level_step(limits: Limits, stream_index: int, start: float) -> Step:
-    """Build the step that measures the level of two seconds of audio."""
-    argv = ffmpeg_command(limits, trim_options(start, 2.0))
-    argv += ["-map", f"0:{stream_index}", "-af", "volumedetect", "-f", "null", "-"]
+def level_step(
+    limits: Limits, stream_index: int, start: float, *, from_start: bool = False
+) -> Step:
+    """Build the step that measures the level of two seconds of audio.
+
+    ``from_start``: read the file from its start, because a search for a time finds another one.
+    """
+    options = [] if from_start else trim_options(start, 2.0)
+    argv = ffmpeg_command(limits, options)
+    trim = f"atrim=start={start:.6f}:duration=2," if from_start else ""
+    argv += ["-map", f"0:{stream_index}", "-af", f"{trim}volumedetect", "-f", "null", "-"]
     return Step("level", tuple(argv))
 
 
 def luma_step(
-    limits: Limits, stream_index: int, start: float, kept: tuple[float, float] = WHOLE
+    limits: Limits,
+    stream_index: int,
+    start: float,
+    kept: tuple[float, float] = WHOLE,
+    *,
+    from_start: bool = False,
 ) -> Step:
     """Build the step that prints the luma of one frame as 16 x 16 bytes.
 
     It reads only the centre of the frame: the fraction ``kept`` of the width and of the height.
+    ``from_start`` is that of ``level_step``.
     """
-    argv = ffmpeg_command(limits, ["-noaccurate_seek", *trim_options(start, None)])
-    crop = f"crop=iw*{kept[0]:.4f}:ih*{kept[1]:.4f}," if kept != WHOLE else ""
-    argv += ["-map", f"0:{stream_index}", "-vf", f"{crop}scale=16:16:out_range=pc,format=gray"]
+    options = [] if from_start else ["-noaccurate_seek", *trim_options(start, None)]
+    argv = ffmpeg_command(limits, options)
+    chain = [f"select='gte(t,{start - _EPSILON:.6f})'"] if from_start else []
+    chain += [f"crop=iw*{kept[0]:.4f}:ih*{kept[1]:.4f}"] if kept != WHOLE else []
+    chain += ["scale=16:16:out_range=pc", "format=gray"]
+    argv += ["-map", f"0:{stream_index}", "-vf", ",".join(chain)]
     return Step("luma", (*argv, "-frames:v", "1", "-f", "rawvideo", "pipe:1"))

@@ -7,7 +7,6 @@ it finds either of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Final
 
 from media_converter.probing import transport
@@ -21,6 +20,8 @@ _WRAP: Final = 1 << 33
 _PACK: Final = b"\0\0\1\xba"
 _PACKET: Final = b"\0\0\1"
 _FIRST_MEDIA: Final = 32
+_ENOUGH_PLACES: Final = 3
+"""So many places must agree that streams have new numbers."""
 
 Reading = tuple[int, int]
 """The number of a stream, and its clock in ticks."""
@@ -29,10 +30,27 @@ Reading = tuple[int, int]
 def restarts(read: ReadAt, size_bytes: int) -> bool:
     """Whether the clock goes back by more than a second. False for other formats.
 
-    Looks at 64 places, so a short part may be missed.
+    Looks at 64 places, so a short part may be missed. The programs of a broadcast have clocks of
+    their own, so only times of the same stream are compared, or of streams that take the place of
+    others for good.
     """
-    times = list(_times(read, size_bytes))
-    return any(_difference(a, b) < -_TICKS for a, b in pairwise(times))
+    readings = list(_readings(read, size_bytes))
+    last: dict[int, int] = {}
+    for at, (stream, time) in enumerate(readings):
+        before = last.get(stream)
+        if before is None and _is_renumbered(readings, at):
+            before = readings[at - 1][1]
+        if before is not None and _difference(before, time) < -_TICKS:
+            return True
+        last[stream] = time
+    return False
+
+
+def _is_renumbered(readings: list[Reading], at: int) -> bool:
+    """Whether the streams have other numbers from a place on, as in the next recording."""
+    earlier = {stream for stream, _ in readings[:at]}
+    later = [stream for stream, _ in readings[at:]]
+    return at > 0 and len(later) >= _ENOUGH_PLACES and earlier.isdisjoint(later)
 
 
 def _difference(first: int, second: int) -> int:
@@ -40,24 +58,23 @@ def _difference(first: int, second: int) -> int:
     return (second - first + _WRAP // 2) % _WRAP - _WRAP // 2
 
 
-def _times(read: ReadAt, size_bytes: int) -> Iterator[int]:
-    """A time at each place. If possible, it is always that of the same stream."""
+def _readings(read: ReadAt, size_bytes: int) -> Iterator[Reading]:
+    """A time at each place. If possible, it is that of a stream of an earlier place."""
     shape = transport.shape(read)
     if shape is None and read(0, 4) != _PACK:
         return
-    stream = None
+    known: set[int] = set()
     for number in range(_PLACES):
-        place = size_bytes * number // _PLACES
-        found = _first(read, place, shape, stream)
+        found = _first(read, size_bytes * number // _PLACES, shape, known)
         if found is not None:
-            stream = found[0] if stream is None else stream
-            yield found[1]
+            known.add(found[0])
+            yield found
 
 
 def _first(
-    read: ReadAt, place: int, shape: tuple[int, int] | None, stream: int | None
+    read: ReadAt, place: int, shape: tuple[int, int] | None, known: set[int]
 ) -> Reading | None:
-    """The first time of ``stream`` behind a place. If it has none there, that of another one."""
+    """The first time of a known stream behind a place. If there is none, that of another one."""
     other = None
     for number in range(_MAX_CHUNKS):
         at = place + number * _CHUNK_BYTES
@@ -68,7 +85,7 @@ def _first(
             at -= at % size
             found = _of_packets(read(at, _CHUNK_BYTES), size, first)
         for reading in found:
-            if stream is None or reading[0] == stream:
+            if not known or reading[0] in known:
                 return reading
             other = other or reading
     return other

@@ -12,6 +12,10 @@ from typing import Final, NamedTuple
 from media_converter.probing.ffprobe import FFPROBE
 from media_converter.step import INPUT, Stdout, Step
 
+_MAX_STEP_BACK: Final = 1.0
+"""Seconds. Frames are not stored in the order in which they are shown."""
+_MAX_STEP_AHEAD: Final = 10.0
+"""Seconds. ffmpeg takes a longer step for a new clock."""
 _FIELDS: Final = "stream_index,pts_time,dts_time,duration_time,size,pos,flags"
 
 
@@ -47,6 +51,35 @@ def step(
         argv += ["-read_intervals", f"{begin}%{until}"]
     argv += ["-of", "csv=p=0", f"file:{INPUT}"]
     return Step("packets", tuple(argv), Stdout.LINES)
+
+
+def places_step(reading: tuple[str, ...]) -> Step:
+    """Build the step that says where the packets of all streams are."""
+    argv = [FFPROBE, "-v", "level+error", "-hide_banner", "-protocol_whitelist", "file", *reading]
+    argv += ["-show_entries", "packet=stream_index,pos", "-of", "csv=p=0", f"file:{INPUT}"]
+    return Step("places", tuple(argv), Stdout.LINES)
+
+
+class Places:
+    """Reads the lines of ``places_step``: offsets in bytes, by the index of the stream.
+
+    ``first`` has that of the first packet of each stream that has one, -1 if it is not known.
+    ``last`` has the largest one.
+    """
+
+    def __init__(self) -> None:
+        self.first: dict[int, int] = {}
+        self.last: dict[int, int] = {}
+
+    def add_line(self, line: str) -> None:
+        """Add one packet."""
+        index, _, rest = line.partition(",")
+        if not index.isdigit():
+            return
+        place = rest.partition(",")[0]
+        stream, offset = int(index), int(place) if place.isdigit() else -1
+        self.first.setdefault(stream, offset)
+        self.last[stream] = max(offset, self.last.get(stream, -1))
 
 
 class PacketReader:
@@ -91,6 +124,24 @@ class PacketReader:
         self._untimed_bytes = 0
         self.offsets.append(int(place) if place.isdigit() else -1)
         self.keys.append("K" in flags)
+
+    def unwrapped(self) -> PacketReader:
+        """The same packets with the times of ffmpeg if the clock starts again.
+
+        It moves all times behind a jump, so that they follow those before it.
+        """
+        moved = PacketReader()
+        moved.durations, moved.sizes, moved.offsets = self.durations, self.sizes, self.offsets
+        moved.keys, moved.untimed = self.keys, self.untimed
+        moved.discarded, moved.corrupt = self.discarded, self.corrupt
+        shift, latest = 0.0, None
+        for time, duration in zip(self.times, self.durations, strict=True):
+            step = 0.0 if latest is None else time + shift - latest
+            if latest is not None and not -_MAX_STEP_BACK <= step <= _MAX_STEP_AHEAD:
+                shift = latest + duration - time
+            moved.times.append(time + shift)
+            latest = time + shift if latest is None else max(latest, time + shift)
+        return moved
 
     def drop_first(self) -> None:
         """Forget the first packet with a time."""

@@ -57,7 +57,7 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
     if found.audio and plan.audio_index is not None:
         _check_audio(
             _levels(run, output, (found.audio[0].stream_index,), 0.0),
-            _levels(run, source, plan.audio_indexes, plan.start),
+            _levels(run, source, plan.audio_indexes, plan.start, from_start=info.clock_restarts),
             length,
         )
     if found.video and plan.video_index is not None:
@@ -68,25 +68,34 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
             kept = _inside(plan)
 
             def look(time: float) -> float:
-                return _detail(run, source, video, begin + time, kept)
+                return _detail(
+                    run, source, video, begin + time, kept, from_start=info.clock_restarts
+                )
 
             if _largest(look, length, _MIN_DETAIL) > _MIN_DETAIL:
                 raise _lost("its picture has one colour, but that of the input has not")
 
 
 def check_pictures(
-    run: Run, stream_index: int, made: Iterable[float], times: Iterable[float]
+    run: Run,
+    stream_index: int,
+    made: Iterable[float],
+    times: Iterable[float],
+    *,
+    from_start: bool = False,
 ) -> None:
     """Raise ConversionError if all frames of the output have one colour, and the input's do not.
 
     ``made`` is the detail of frames of the output, see :func:`detail_of` and
     :func:`detail_of_page`. ``stream_index`` is that of the input, and ``times`` are the same places
-    there, in seconds.
+    there, in seconds. ``from_start`` is that of ``luma_step``.
     """
     detail = max(made)
     if 0 <= detail <= MAX_FLAT:
         source = Files(run.source.fd)
-        there = max(_detail(run, source, stream_index, time) for time in times)
+        there = max(
+            _detail(run, source, stream_index, time, from_start=from_start) for time in times
+        )
         if there > _MIN_DETAIL:
             raise _lost("its picture has one colour, but that of the input has not")
 
@@ -116,12 +125,14 @@ _Levels = Callable[[float], Level]
 """A function that measures two seconds of audio from a given time. It remembers its results."""
 
 
-def _levels(run: Run, files: Files, indexes: tuple[int, ...], begin: float) -> _Levels:
+def _levels(
+    run: Run, files: Files, indexes: tuple[int, ...], begin: float, *, from_start: bool = False
+) -> _Levels:
     """The highest levels of several tracks: whoever hears all of them hears at least these."""
 
     def measure_track(index: int, time: float) -> Level:
         lines: list[str] = []
-        step = level_step(run.limits, index, begin + time)
+        step = level_step(run.limits, index, begin + time, from_start=from_start)
         run.run_tool(step, files, on_error_line=lines.append)
         return decoded.level("\n".join(lines))
 
@@ -169,10 +180,17 @@ def _inside(plan: ConversionPlan) -> tuple[float, float]:
 
 
 def _detail(
-    run: Run, files: Files, index: int, time: float, kept: tuple[float, float] = WHOLE
+    run: Run,
+    files: Files,
+    index: int,
+    time: float,
+    kept: tuple[float, float] = WHOLE,
+    *,
+    from_start: bool = False,
 ) -> float:
     """The difference between the brightest and the darkest part of a frame, 0 to 255."""
-    pixels = run.run_tool(luma_step(run.limits, index, time, kept), files).stdout
+    step = luma_step(run.limits, index, time, kept, from_start=from_start)
+    pixels = run.run_tool(step, files).stdout
     return float(max(pixels) - min(pixels)) if pixels else -math.inf
 
 

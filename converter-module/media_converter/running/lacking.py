@@ -55,9 +55,10 @@ def rest(run: Run, info: MediaInfo, plan: ConversionPlan, decoded: Decoded) -> t
         return ()
     chosen = plan.video_index if is_video else plan.audio_index
     # The video or the sound of another program may begin where the chosen one ends.
-    offsets = {
-        stream.stream_index: survey.list_part(run, info, stream.stream_index, None).offsets
+    places = survey.places(run, info)
+    end = places.last.get(-1 if chosen is None else chosen, -1)
+    begins = [
+        places.first.get(stream.stream_index, -1)
         for stream in (info.video if is_video else info.audio)
-    }
-    end = max(offsets.get(-1 if chosen is None else chosen, ()), default=-1)
-    return warning if any(other and other[0] > end >= 0 for other in offsets.values()) else ()
+    ]
+    return warning if end >= 0 and any(begin > end for begin in begins) else ()

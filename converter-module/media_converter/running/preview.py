@@ -96,9 +96,10 @@ def prepare(run: Run, options: PreviewOptions, *, looks: bool) -> Preview:
 
 
 def _part(run: Run, info: MediaInfo, video: VideoStream, place: Place, looks: bool) -> Part:
-    """The first candidate of a place that is not dark."""
+    """The first candidate of a place that is not dark, as far as it is looked at."""
     begin = place.candidates[0]
-    if looks:
+    # If the clock starts again, each look would decode all that comes before the place.
+    if looks and not info.clock_restarts:
         bright = (time for time in place.candidates if not _is_dark(run, video, time))
         begin = next(bright, begin)
     return Part(survey.find_position(run, info, video, begin), place.seconds)
@@ -135,7 +136,13 @@ def _check_content(run: Run, preview: Preview) -> None:
     """Raise ConversionError if the preview has one colour where the video has not."""
     begins = accumulate((part.seconds for part in preview.parts[:-1]), initial=0.0)
     made = (content.detail_of(run, begin) for begin in begins)
-    content.check_pictures(run, preview.video.stream_index, made, _times(preview))
+    content.check_pictures(
+        run,
+        preview.video.stream_index,
+        made,
+        _times(preview),
+        from_start=preview.info.clock_restarts,
+    )
 
 
 def _check_pages(run: Run, preview: Preview, frames: int) -> None:
@@ -148,7 +155,13 @@ def _check_pages(run: Run, preview: Preview, frames: int) -> None:
     chosen = sorted({number * frames // count for number in range(count)})
     others = (page for page in reversed(range(frames)) if page not in chosen)
     made = until_detailed(content.detail_of_page(run, page) for page in (*chosen, *others))
-    content.check_pictures(run, preview.video.stream_index, made, _times(preview))
+    content.check_pictures(
+        run,
+        preview.video.stream_index,
+        made,
+        _times(preview),
+        from_start=preview.info.clock_restarts,
+    )
 
 
 def until_detailed(details: Iterable[float]) -> Iterator[float]:

@@ -18,7 +18,7 @@ from media_converter.limits import Limits, oom_kills
 from media_converter.probing import decoded
 from media_converter.probing.chain import Hole
 from media_converter.probing.media import MediaInfo
-from media_converter.probing.packets import PacketReader
+from media_converter.probing.packets import PacketReader, Places
 from media_converter.running import endings
 from media_converter.running.failures import explain
 from media_converter.running.folding import fold
@@ -61,6 +61,7 @@ class Known:
         self.survey_seconds = 0.0
         self.info: MediaInfo | None = None
         self.listings: dict[Listed, PacketReader] = {}
+        self.places: dict[tuple[str, ...], Places] = {}
 
 
 class Run(NamedTuple):

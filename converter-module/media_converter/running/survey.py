@@ -87,8 +87,11 @@ def _with_late_streams(run: Run, info: MediaInfo) -> MediaInfo:
     if not look and len(info.video) == len(info.audio) == 1:
         return info._replace(reading=merge)
     info = _probe(run, merge + look)
-    firsts = [list_packets(run, info, each.stream_index).offsets[:1] for each in info.unread]
-    near = [first[0] for first in firsts if first and 0 <= first[0] < _MAX_PLACE]
+    if not info.unread:
+        return info
+    first = places(run, info).first
+    firsts = [first.get(each.stream_index, -1) for each in info.unread]
+    near = [place for place in firsts if 0 <= place < _MAX_PLACE]
     if not near:
         return info
     return _probe(run, merge + ffprobe.long_look(max(near) + _ENOUGH_BYTES))
@@ -131,12 +134,24 @@ def _with_packets(run: Run, info: MediaInfo) -> Iterator[Unread]:
 
     ffprobe lists no packets of a scrambled stream. If the file has one, the stream is marked.
     """
+    first = places(run, info).first if info.unread else {}
     for stream in info.unread:
-        listed = list_packets(run, info, stream.stream_index)
-        if listed.packets:
-            yield stream._replace(starts_late=max(listed.offsets[:1], default=0) >= _MAX_PLACE)
+        if stream.stream_index in first:
+            yield stream._replace(starts_late=first[stream.stream_index] >= _MAX_PLACE)
         elif encryption.has_scrambled_stream(run.read):
             yield stream._replace(scrambled=True)
+
+
+def places(run: Run, info: MediaInfo) -> packets.Places:
+    """Where the packets of each stream are. Reads all of the file, once for each way to read it.
+
+    A broadcast can name hundreds of streams, so one look answers for all of them.
+    """
+    found = run.known.places
+    if info.reading not in found:
+        found[info.reading] = packets.Places()
+        run.run_tool(packets.places_step(info.reading), on_line=found[info.reading].add_line)
+    return found[info.reading]
 
 
 def list_packets(
@@ -177,10 +192,10 @@ def _list_part(
 ) -> PacketReader:
     if part is None:
         return list_packets(run, info, stream_index)
-    if info.clock_restarts:
-        # The times say nothing about which packets belong to the part.
-        return list_packets(run, info, stream_index)
     start, end = info.start + part[0], info.start + part[1]
+    if info.clock_restarts:
+        # A time may be in two places of the file. ffmpeg reads the part from the start of the file.
+        return list_packets(run, info, stream_index).unwrapped().between(start, end)
     if info.container in WITHOUT_TIMESTAMPS:
         return list_packets(run, info, stream_index).between(start, end)
     # A frame may be stored behind others that are shown later.

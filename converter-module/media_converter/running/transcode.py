@@ -17,6 +17,7 @@ from media_converter.planning.audio import (
     audio_output_filters,
     cover_step,
     input_options,
+    output_seconds,
     plan_audio,
     require_audio,
     sound_feed,
@@ -119,9 +120,10 @@ def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
 
 def _measure_audio(run: Run, info: MediaInfo, options: AudioOptions) -> Loudness | None:
     audio = require_audio(info)
-    filters = audio_output_filters(audio, options, AudioOutput(run.task.output_format))
+    filters = audio_output_filters(info, audio, options, AudioOutput(run.task.output_format))
     track = sound_feed(info, audio, options, run.limits) or audio.stream_index
-    return measure(run, info, track, filters, input_options(audio, options))
+    read, seconds = input_options(info, audio, options), output_seconds(info, options)
+    return measure(run, info, track, filters, read, seconds)
 
 
 def _copyable_audio(run: Run, options: AudioOptions) -> MayCopy:

@@ -184,7 +184,7 @@ def write_waveform(run: Run, options: WaveformOptions) -> Converted:
         raise run.explain_failure(plan.step, result)
     tool_run = ToolRun(plan, result, log.result())
     warnings = _judge(run, info, tool_run, peaks.seconds)
-    _check_levels(run, audio, levels, peaks.seconds)
+    _check_levels(run, info, audio, levels, peaks.seconds)
     for warning in warnings:
         run.log(warning)
     if text is not None:
@@ -211,13 +211,15 @@ def _judge(run: Run, info: MediaInfo, tool_run: ToolRun, seconds: float) -> tupl
     return warnings + short
 
 
-def _check_levels(run: Run, audio: AudioStream, levels: Levels, seconds: float) -> None:
+def _check_levels(
+    run: Run, info: MediaInfo, audio: AudioStream, levels: Levels, seconds: float
+) -> None:
     """Raise ConversionError if another measurement says that the waveform is wrong."""
     places = [max(0.0, min(place * seconds, seconds - _PLACE_SECONDS)) for place in _PLACES]
 
     def measure_track(index: int, begin: float) -> float:
         lines: list[str] = []
-        step = level_step(run.limits, index, begin)
+        step = level_step(run.limits, index, begin, from_start=info.clock_restarts)
         run.run_tool(step, Files(run.source.fd), on_error_line=lines.append)
         return decoded.level("\n".join(lines)).peak
 

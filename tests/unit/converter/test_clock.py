@@ -59,6 +59,33 @@ def test_the_clock_of_another_stream_does_not_count() -> None:
     assert not restarts(b"".join(data))
 
 
+def broadcast(*pids: int | None) -> bytes:
+    """A megabyte for each place, with a time of one stream. Each stream has a clock of its own."""
+    filler = (b"\x47\x1f\xff\x10" + bytes(184)) * 5_000
+    return b"".join(
+        filler if pid is None else packet(pid, (10_000 - pid + number) * SECOND) + filler
+        for number, pid in enumerate(pids)
+    )
+
+
+A, B = 256, 512
+
+
+@pytest.mark.parametrize(
+    ("pids", "wanted"),
+    [
+        ([A] * 20 + [B] + [A] * 20, False),
+        ([A, A, B, None, B, A] * 8, False),
+        # A stream of which there is no time behind the last place.
+        ([A] * 40 + [B], False),
+        # The next recording has other streams.
+        ([A] * 20 + [B] * 20, True),
+    ],
+)
+def test_only_times_of_one_clock_are_compared(pids: list[int | None], *, wanted: bool) -> None:
+    assert restarts(broadcast(*pids)) == wanted
+
+
 def test_other_formats_have_no_clock() -> None:
     assert not restarts(b"\x1a\x45\xdf\xa3" + bytes(5000))
     assert not restarts(b"")

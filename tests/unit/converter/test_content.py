@@ -138,6 +138,31 @@ def test_when_the_pictures_of_a_preview_are_lost(
         content.check_pictures(run, 0, iter(made), [START + 1, START + 2])
 
 
+@pytest.mark.parametrize("plan", [SOUND, PICTURE])
+def test_an_input_whose_clock_starts_again_is_read_from_its_start(plan: ConversionPlan) -> None:
+    """A search for a time finds another place, where the sound or the picture differs."""
+    steps: list[Step] = []
+
+    class Reads(FakeRun):
+        def run_tool(
+            self, step: Step, files: Files, on_error_line: Callable[[str], None] = print
+        ) -> ProcessResult:
+            if files.source != INPUT:
+                return super().run_tool(step, files, on_error_line)
+            steps.append(step)
+            return ProcessResult(1, b"", "")
+
+    run = cast("Run", Reads(always(-91.0 if plan is SOUND else 0.0), always(None)))
+    content.check(run, INFO._replace(clock_restarts=True), plan, INFO)
+    content.check_pictures(run, 0, [0.0], [START + 5.0], from_start=True)
+    assert steps
+    assert not any("-ss" in step.argv for step in steps)
+    first = value_of(steps[0].argv, "-af" if plan is SOUND else "-vf")
+    assert first.startswith(
+        "atrim=start=105.000000:duration=2," if plan is SOUND else "select='gte(t,104.9995"
+    )
+
+
 class PageRun(FakeRun):
     """Answers with what libvips would print about a frame."""
 

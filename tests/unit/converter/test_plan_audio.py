@@ -15,7 +15,14 @@ from media_converter.errors import ConversionError
 from media_converter.files.apetag import ape_tags
 from media_converter.options import BITRATES
 from media_converter.planning import loudness
-from media_converter.planning.audio import AudioOutput, cover_step, plan_audio
+from media_converter.planning.audio import (
+    MP3_OUTPUT,
+    AudioOutput,
+    audio_output_filters,
+    cover_step,
+    plan_audio,
+    sound_feed,
+)
 from media_converter.planning.audio_filters import (
     FOLLOW_SAMPLES,
     audio_filter,
@@ -53,6 +60,27 @@ def test_a_preview_reads_only_its_part() -> None:
     assert argv.index("-ss") < argv.index("-i")
     assert argv.index("-t") < argv.index("-i")
     assert made.expected.duration == 30.0
+
+
+def test_a_part_behind_a_clock_that_starts_again_is_read_from_the_start() -> None:
+    audio = AUDIO._replace(start=1.5)
+    twice = INFO._replace(container="mpegts", start=1.0, clock_restarts=True, audio=(audio,))
+    made = plan_audio(twice, AudioOptions(start=12.0, duration=3.0), LIMITS, False).step.argv
+    assert "-ss" not in made
+    assert made.index("-t") > made.index("-i"), "the range ends where that of the output does"
+    assert value_of(made, "-t") == "3.000000"
+    # If only the audio is read, time 0 is its start.
+    assert value_of(made, "-af").startswith("atrim=start=11.500000,asetpts=PTS-11.500000/TB,")
+    assert "atrim" not in value_of(
+        plan_audio(twice, AudioOptions(), LIMITS, False).step.argv, "-af"
+    )
+    joined = audio._replace(channels=2, joined=(1, 2))
+    options = AudioOptions(start=12.0, duration=3.0)
+    feed = sound_feed(twice, joined, options, LIMITS)
+    assert feed is not None
+    assert "-ss" not in feed.argv
+    assert value_of(feed.argv, "-af").startswith("atrim=start=11.500000")
+    assert "atrim" not in audio_output_filters(twice, joined, options, MP3_OUTPUT)[0]
 
 
 def test_a_start_after_the_stated_end_is_tried() -> None:
