@@ -91,7 +91,6 @@ def test_the_colours_change_with_the_shape(
     second = of("ntsc.ts", WIDE, "smpte170m", "smpte170m")
     run = converter.convert(VIDEO, kitchen.write("shapes-colours.ts", first + second), "o.mp4")
     assert abs(lab.frames(run.path) - 100) <= 3
-    assert run.report.logs.count("video: mpeg2video") == 1, "it is encoded once"
     assert_squares(lab, run.path.relative_to(lab.workspace.root), (0.5, 1.7, 2.3, 3.5))
 
 

@@ -26,7 +26,7 @@ from media_converter.probing.pixel_shapes import (
     shapes,
     spans,
 )
-from media_converter.running import films
+from media_converter.running import films, survey
 from media_converter.running import shapes as shapes_of_run
 from media_converter.running.run import Run
 from media_converter.running.transcode import Source, learn
@@ -256,10 +256,10 @@ def test_a_change_of_the_size_teaches_nothing_new(monkeypatch: pytest.MonkeyPatc
     def give(value: object) -> Callable[..., object]:
         return lambda *_: value
 
-    monkeypatch.setattr(films.survey, "probe", give(INFO))
+    monkeypatch.setattr(survey, "probe", give(INFO))
     monkeypatch.setattr(films, "survey_input", give(Source(INFO, None)))
     monkeypatch.setattr(films, "copyable", give(COPY_ALL))
-    monkeypatch.setattr(films.shapes, "find", give(runs((0, NARROW), (1, WIDE))))
+    monkeypatch.setattr(shapes_of_run, "find", give(runs((0, NARROW), (1, WIDE))))
     nothing: list[Any] = [None] * len(Run._fields)
     run = Run(*nothing)._replace(task=cast("Any", SimpleNamespace(options=VideoOptions())))
     _, _, evidence = films._survey(run)
