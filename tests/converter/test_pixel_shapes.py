@@ -78,6 +78,30 @@ def test_a_part_behind_the_change(kitchen: Kitchen, converter: Converter, lab: L
         assert_squares(lab, run.path.relative_to(lab.workspace.root), times)
 
 
+def test_the_colours_change_with_the_shape(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    """An old programme of Europe, and a new one of America."""
+
+    def of(name: str, aspect: str, matrix: str, transfer: str) -> bytes:
+        tags = ("-colorspace", matrix, "-color_primaries", matrix, "-color_trc", transfer)
+        return kitchen.read(part(kitchen, name, aspect, *MPEG2, *tags))
+
+    first = of("pal.ts", NARROW, "bt470bg", "gamma28")
+    second = of("ntsc.ts", WIDE, "smpte170m", "smpte170m")
+    run = converter.convert(VIDEO, kitchen.write("shapes-colours.ts", first + second), "o.mp4")
+    assert abs(lab.frames(run.path) - 100) <= 3
+    assert_squares(lab, run.path.relative_to(lab.workspace.root), (0.5, 1.7, 2.3, 3.5))
+
+
+def test_a_part_after_the_clock_starts_again(
+    kitchen: Kitchen, converter: Converter, lab: Lab
+) -> None:
+    source = broadcast(kitchen, "again.ts", NARROW, WIDE)
+    run = converter.convert(VIDEO, source, "o.mp4", start=3)
+    assert_squares(lab, run.path.relative_to(lab.workspace.root), (0.2, 0.7))
+
+
 def test_the_size_changes_with_the_shape(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     first = part(kitchen, "size.ts", NARROW)
     second = part(kitchen, "size.ts", NARROW, size="704x288")

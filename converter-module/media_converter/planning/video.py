@@ -103,6 +103,9 @@ def plan_video(
     reading = reading_of(options, frame_at_start)
     input_options = [*decoder_options(video), *audio_decoder_options(audio)]
     input_options += reading.input_options
+    if encodes_video and evidence.shapes is not None and evidence.shapes.keeps_filters:
+        # Filters that are built again count frames from 0.
+        input_options += ["-reinit_filter:v", "0"]
     command_start = ffmpeg_command(limits, input_options, reading=info.reading)
     audio_options: tuple[str, ...] = ()
     tracks: Feed | None = None

@@ -140,7 +140,8 @@ def _survey(run: Run) -> tuple[VideoStream, Source, Evidence]:
     known = Evidence(
         copyable(run, source),
         position,
-        size_varies=bool(changing and changing.by_size),
+        # The filters for several shapes fit any size, so a change of it teaches nothing.
+        size_varies=changing is not None,
         last_held_seconds=last,
         shapes=changing,
     )

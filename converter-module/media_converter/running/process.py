@@ -106,10 +106,14 @@ class Runner:
         Raises ConversionError with the reason Terminated, DeadlineExceeded or Stalled.
         ``on_error_line`` gets every line of standard error, also those that are not kept.
         ``activity`` returns a value that changes while the tool makes progress. If the value stays
-        the same for the stall limit, the tool is killed. ``on_tick`` is called twice a second, and
-        the tool is killed if it raises.
+        the same for the stall limit, the tool is killed. Without ``activity``, each line for
+        ``on_line`` counts as progress. ``on_tick`` is called twice a second, and the tool is killed
+        if it raises.
         """
         self._signals.check()
+        if activity is None and on_line is not None:
+            counter = _LineCounter(on_line)
+            on_line, activity = counter.add_line, counter.count
         folder = scratch.make()
         try:
             path = folder.path if folder else None
@@ -226,6 +230,21 @@ class Runner:
         if folder:
             own.append(Access(folder, confinement.SCRATCH))
         return self._confinement.command(step.argv, own)
+
+
+class _LineCounter:
+    """Counts the lines that a tool prints, and passes them on."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._lines = 0
+
+    def add_line(self, line: str) -> None:
+        self._lines += 1
+        self._on_line(line)
+
+    def count(self) -> int:
+        return self._lines
 
 
 def reserve_descriptors() -> None:

@@ -10,7 +10,12 @@ from media_converter.planning.plan import Position
 from media_converter.probing import pixel_shapes
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.probing.packets import PacketReader
-from media_converter.probing.pixel_shapes import LOOK_BYTES, ShapeReader, Shapes
+from media_converter.probing.pixel_shapes import (
+    LOOK_BYTES,
+    ShapeReader,
+    Shapes,
+    UnsupportedShapesError,
+)
 from media_converter.running import survey
 from media_converter.running.process import Files
 from media_converter.running.run import Run
@@ -42,17 +47,15 @@ def find(
     if position is not None:
         time = position.time if position.frame_time is None else position.frame_time
         first = info.start + time
-    reader = ShapeReader(first)
-    step = pixel_shapes.step(video.stream_index, info.reading)
-    run.run_tool(step, Files(run.source.fd), on_line=reader.add_line)
+    reader = ShapeReader(first, restarts=info.clock_restarts)
+    step = pixel_shapes.step(video.stream_index, info.reading, run.limits.threads)
     try:
-        found = pixel_shapes.shapes(reader.changes, video.sample_aspect_ratio)
-    except ValueError:
-        raise ConversionError(
-            ExitReason.UNSUPPORTED_FORMAT,
-            "the size of the frames and the shape of their pixels change independently; cut the "
-            "input where they change, and convert the parts",
-        ) from None
+        run.run_tool(step, Files(run.source.fd), on_line=reader.add_line)
+        found = pixel_shapes.shapes(
+            reader.changes, video.sample_aspect_ratio, has_one_layout=reader.has_one_layout
+        )
+    except UnsupportedShapesError as error:
+        raise ConversionError(ExitReason.UNSUPPORTED_FORMAT, str(error)) from None
     if found:
         run.log("the shape of the pixels changes; frames are fitted into the first shape")
     return found
@@ -64,8 +67,11 @@ def _may_change(
     """Whether keyframes state different sizes or shapes.
 
     A keyframe without such a statement has that of the one before it. If none has one, nothing
-    is known of them, and the stream may change.
+    is known of them, and the stream may change. Streams of codecs whose statements are not known
+    are not decoded for this.
     """
+    if not pixel_shapes.states_shape(video.codec):
+        return False
     seen: set[bytes] = set()
     keys = [
         offset
@@ -74,6 +80,7 @@ def _may_change(
         if is_key and offset >= 0
     ]
     for offset in keys:
+        run.runner.check()
         data = run.read(offset, LOOK_BYTES)
         header = pixel_shapes.sequence_header(data, info.container, video.codec)
         if header is not None:

@@ -6,7 +6,9 @@ import errno
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,8 +18,9 @@ from media_converter.contract import (
     ExitReason,
 )
 from media_converter.errors import ConversionError
-from media_converter.running import endings
-from media_converter.running.process import Files, ProcessResult
+from media_converter.running import endings, process
+from media_converter.running.child import Watch
+from media_converter.running.process import Files, ProcessResult, Runner
 from media_converter.running.run import Run
 from media_converter.step import Step
 from tests.unit.converter.builders import FakeSignals, runner
@@ -139,3 +142,27 @@ def test_free_space_is_checked_before_a_tool_starts_and_while_it_runs(
     assert ended.value.reason is ExitReason.DISK_FULL
     assert tool.ran == ran
     assert set(checked) == {4}, "the output, not the input"
+
+
+@pytest.mark.parametrize("prints", [True, False])
+def test_the_lines_that_a_caller_reads_count_as_progress(
+    monkeypatch: pytest.MonkeyPatch, prints: bool
+) -> None:
+    """A tool that runs for five times 59 s. The stall limit is 60 s."""
+    now, lines = [time.monotonic()], list[str]()
+
+    def work(own: Runner, _step: Step, _files: Files, _folder: object, watch: Watch) -> object:
+        monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        watchdog = process._Watchdog(own._time_limits, watch.activity)
+        for _ in range(5):
+            watchdog.check()
+            now[0] += 59
+            if prints and watch.on_line:
+                watch.on_line("frame")
+        return ProcessResult(0, b"", "")
+
+    monkeypatch.setattr(Runner, "_run", work)
+    tool, step = runner(FakeSignals(), 3600, lambda: None), Step("shapes", ("ffprobe",))
+    with nullcontext() if prints else pytest.raises(ConversionError, match="no progress"):
+        tool.run(step, files=Files(3), on_line=lines.append)
+    assert lines == ["frame"] * 5 * prints
