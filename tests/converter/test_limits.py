@@ -325,7 +325,8 @@ def test_an_impossible_sample_rate_is_refused(
 ) -> None:
     """A low rate makes hours of a small file, a high one a resampler of gigabytes."""
     source = damaged_caf(kitchen, f"rate-{rate:.0f}.caf", 0x14, struct.pack(">d", rate))
-    converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)
+    run = converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)
+    assert f"{rate:.0f} Hz" in run.report.message
 
 
 def claims_to_last(kitchen: Kitchen, name: str, hours: int) -> str:

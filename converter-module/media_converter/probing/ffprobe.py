@@ -97,13 +97,13 @@ def parse(text: bytes, *, reading: tuple[str, ...] = ()) -> MediaInfo | None:
             elif not is_attached:
                 undecodable.append(f"video {codec or 'unknown'}")
         elif kind == "audio":
-            decodable = stream.get("codec_tag_string") not in _UNDECODABLE_TAGS
-            if decodable and codec in AUDIO_DECODERS and (track := _audio(stream)):
+            track = _track(stream, codec, index)
+            if isinstance(track, AudioStream):
                 audio.append(track)
-            elif decodable and codec in AUDIO_DECODERS:
-                unread.append(Unread("audio", codec, index))
+            elif isinstance(track, Unread):
+                unread.append(track)
             else:
-                undecodable.append(f"audio {codec or 'unknown'}")
+                undecodable.append(track)
     name = str(container.get("format_name", ""))
     return MediaInfo(
         container=name,
@@ -198,8 +198,24 @@ def _video(stream: Mapping[str, Any], frame: Mapping[str, Any]) -> VideoStream |
     )
 
 
+def _track(stream: Mapping[str, Any], codec: str, index: int) -> AudioStream | Unread | str:
+    """An audio stream. A text names one that cannot be decoded."""
+    decodable = codec in AUDIO_DECODERS and stream.get("codec_tag_string") not in _UNDECODABLE_TAGS
+    if decodable and (track := _audio(stream)):
+        return track
+    rate = _sample_rate(stream)
+    if rate and rate not in _SAMPLE_RATES:
+        return f"audio {codec or 'unknown'} with {rate} Hz"
+    return Unread("audio", codec, index) if decodable else f"audio {codec or 'unknown'}"
+
+
+def _sample_rate(stream: Mapping[str, Any]) -> int:
+    """The sample rate that the header states, 0 if it states none."""
+    return _whole(stream.get("sample_rate")) or 0
+
+
 def _audio(stream: Mapping[str, Any]) -> AudioStream | None:
-    sample_rate = _whole(stream.get("sample_rate")) or 0
+    sample_rate = _sample_rate(stream)
     channels = _whole(stream.get("channels")) or 0
     # A resampler's memory grows with the sample rate, and a damaged header can claim any rate.
     if sample_rate not in _SAMPLE_RATES or not channels:
