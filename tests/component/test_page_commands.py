@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,9 @@ from tests.unit.deploy.test_operator_pages import COMMANDS, PAGES, Command
 __all__ = ["server"]  # the fixture
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 NAMESPACE: Final = "my-network"
+_CHART_FILE: Final = re.compile(r"my-network-converter-(\d+\.\d+\.\d+)\.tgz")
+VERSIONS: Final = sorted({v for page in PAGES.values() for v in _CHART_FILE.findall(page)})
+"""The releases whose charts the pages name."""
 # What the reader's cluster has.
 CLASS: Final[dict[str, Any]] = {
     "apiVersion": "storage.k8s.io/v1",
@@ -98,8 +102,9 @@ class Reader:
             "KUBECONFIG": str(kubeconfig),
             "HOME": str(folder),
         }
-        dist = ("--version", "0.2.0", "--app-version", "0.2.0", "--destination", "dist")
-        self("helm", "package", str(CHART), *dist)
+        for version in VERSIONS:
+            dist = ("--version", version, "--app-version", version, "--destination", "dist")
+            self("helm", "package", str(CHART), *dist)
         crds = "---\n".join(file.read_text("utf-8") for file in sorted((ROOT / "crds").iterdir()))
         objects = self("kubectl", "kustomize", "deploy/overlays/storage-class")
         # Not its claim: see hack/release.
