@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.support.cluster import LIMIT
 from tests.e2e.support.commands import Kubectl
 from tests.e2e.support.conversions import LONG_INPUT, Conversion, Conversions
+from tests.e2e.support.operator import NAMESPACE as OPERATOR_NAMESPACE
 from tests.e2e.support.operator import OperatorInCluster
 from tests.e2e.support.watches import Watches
 from tests.faults.audit_log import AuditLog
@@ -20,13 +21,17 @@ from tests.support.proxy import Proxy, upstream_of
 
 JOBS = r"/jobs$"
 BLACK_HOLE_SECONDS = 60
+ACCOUNT = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_NAMESPACE}-operator"
 
 
 @pytest.fixture
 async def proxy(kubectl: Kubectl, operator: OperatorInCluster) -> AsyncIterator[Proxy]:
-    """A proxy for the API server. The operator in the cluster is stopped."""
+    """A proxy for the API server. The operator in the cluster is stopped.
+
+    The policies let only the operator's account create its Jobs.
+    """
     await asyncio.to_thread(operator.scale, 0)
-    proxy = Proxy(*upstream_of(kubectl.kubeconfig))
+    proxy = Proxy(*upstream_of(kubectl.kubeconfig), account=ACCOUNT)
     yield proxy
     await proxy.stop()
 

@@ -94,10 +94,14 @@ class _Stream:
 
 
 class Proxy:
-    """Listens on its own port with plain HTTP, and forwards to ``upstream``."""
+    """Listens on its own port with plain HTTP, and forwards to ``upstream``.
 
-    def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
+    ``account`` is the user whose requests they are, if it is not the user of the certificate.
+    """
+
+    def __init__(self, upstream: str, tls: ssl.SSLContext | None = None, account: str = "") -> None:
         self._upstream, self._tls = upstream.rstrip("/"), tls
+        self._identity = {"Impersonate-User": account} if account else {}
         self._faults: list[Fault] = []
         self._streams: list[_Stream] = []
         app = web.Application(client_max_size=8 * 2**20)
@@ -217,7 +221,7 @@ class Proxy:
         async with self._session.request(
             request.method,
             f"{self._upstream}{request.raw_path}",
-            headers=_passed_on(request.headers),
+            headers=_passed_on(request.headers) | self._identity,
             data=body or None,
             allow_redirects=False,
         ) as answer:
