@@ -61,7 +61,7 @@ async def test_one_address_cannot_keep_the_others_out(port: int, sent: bytes) ->
 
 
 async def test_a_request_of_another_address_is_not_ended_for_the_crowd(port: int) -> None:
-    """Like a probe of a kubelet that has just begun."""
+    """A probe of a kubelet, for example, which has only sent its first bytes."""
     with attacker(port) as crowd:
         await crowd.open(MAX_CONNECTIONS - 1)
         address, own = ("127.0.0.1", port), ("127.0.0.3", 0)
@@ -104,7 +104,7 @@ def test_a_crowd_that_scrapes_does_not_keep_a_probe_waiting() -> None:
     script = Path(__file__).parent / "scripts" / "scrape_crowd.py"
     crowd = subprocess.Popen([sys.executable, str(script), str(server.server_port)])
     try:
-        time.sleep(2)
+        time.sleep(2)  # until the crowd has filled the queue of connections
         for _ in range(5):
             begun = time.monotonic()
             with socket.create_connection(("127.0.0.1", server.server_port), timeout=4) as probe:
@@ -133,7 +133,7 @@ def test_metrics_are_rendered_at_most_five_times_a_second() -> None:
     before, page = rendered, page_server.MetricsPage(registry)
     answers = {b"".join(page({}, lambda *_: None)) for _ in range(50)}
     assert len(answers) == rendered - before <= 2
-    time.sleep(0.3)
+    time.sleep(0.3)  # longer than a page is kept
     assert b"".join(page({}, lambda *_: None)) not in answers
 
 

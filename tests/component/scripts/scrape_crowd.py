@@ -27,7 +27,7 @@ def crowd(port: int, until: float) -> None:
         for old in open_ones[:-50]:
             old.close()
         del open_ones[:-50]
-        time.sleep(0.02)
+        time.sleep(0.02)  # the rate of the crowd: 50 connections a second for each thread
 
 
 if __name__ == "__main__":
