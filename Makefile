@@ -46,9 +46,9 @@ images: tools ## refresh the base image, build the images, load them into the de
 	@hack/base-image --refresh
 	@hack/images $$(.tools/bin/kind get clusters 2>/dev/null | grep -x $(CLUSTER) || true)
 
-release: tools ## write a release to dist/: images, SBOMs, chart, manifests (VERSION=0.2.0 REGISTRY=…)
+release: tools ## write a release to dist/: images, SBOMs, chart, plugin (VERSION=0.2.0 REGISTRY=… URL=…)
 	@hack/docker
-	@hack/release "$(VERSION)" "$(REGISTRY)"
+	@hack/release "$(VERSION)" "$(REGISTRY)" "$(URL)"
 
 deploy: cluster images ## install the CRD, the operator and the HTTP API into the demo's cluster
 	@hack/deploy $(CLUSTER)

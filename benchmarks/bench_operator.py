@@ -30,7 +30,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -121,9 +121,16 @@ class Run:
         self.longest_stall = 0.0
         self.reconciles = 0.0
 
-    async def phase(self, wanted: int, handled: Callable[[], int]) -> Phase:
-        """Waits until ``handled`` has grown by ``wanted``, or the time is over."""
+    async def phase(
+        self, wanted: int, handled: Callable[[], int], start: Awaitable[None] | None = None
+    ) -> Phase:
+        """Waits until ``handled`` has grown by ``wanted``, or the time is over.
+
+        ``start`` lets the operator begin. What it does meanwhile is a part of the phase.
+        """
         begin, cpu, before = time.monotonic(), cpu_seconds(self._pid), handled()
+        if start is not None:
+            await start
         while (done := handled() - before) < wanted:
             if time.monotonic() - begin >= self._seconds:
                 break
@@ -181,11 +188,10 @@ async def measure(
         server.configure(converter_max_parallel=str(parallel))
         result.phases["run"] = await run.phase(waiting, lambda: len(progress.finished))
         finished = len(progress.finished)
-        server.configure(converter_max_parallel="0")
-        await server.pass_time(_JOBS_ARE_KEPT)
-        server.configure(converter_lost_seconds="901")  # the operator looks at all conversions
         result.phases["cleanup"] = await run.phase(
-            finished - progress.jobs_deleted, lambda: progress.jobs_deleted
+            finished - progress.jobs_deleted,
+            lambda: progress.jobs_deleted,
+            start_cleanup(server),
         )
         await run.read_metrics()
         watcher.cancel()
@@ -206,6 +212,13 @@ async def measure(
     }
     result.failures = dict(server.describe_failures())
     return result
+
+
+async def start_cleanup(server: BenchmarkServer) -> None:
+    """Lets the operator delete the Jobs of all conversions that have finished."""
+    server.configure(converter_max_parallel="0")
+    await server.pass_time(_JOBS_ARE_KEPT)
+    server.configure(converter_lost_seconds="901")  # the operator looks at all conversions
 
 
 @asynccontextmanager

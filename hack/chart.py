@@ -241,11 +241,8 @@ VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
         "spec.template.spec.containers.0.imagePullPolicy": Expression(
             "{{ $.Values.images.pullPolicy }}"
         ),
-        "spec.template.spec.containers.0.env.1.value": _setting(
-            "operator", "CONVERTER_VOLUME_FOLDER"
-        ),
-        "spec.template.spec.containers.0.volumeMounts.0.+": _included(
-            "volumeFolder", "(list $ $namespace.name)"
+        "spec.template.spec.containers.0.env.1.value": Expression(
+            f'{{{{ include "{_PREFIX}.volumeFolder" (list $ $namespace.name) | quote }}}}'
         ),
         "spec.template.spec.volumes.0.persistentVolumeClaim.claimName": _setting(
             "operator", "SHARED_VOLUME_CLAIM"

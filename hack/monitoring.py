@@ -72,8 +72,8 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "Slots in use",
                 "CONVERTER_MAX_PARALLEL is the number of slots.",
                 (
-                    _max("converter_running", "in use"),
-                    _max("converter_parallel_limit", "limit"),
+                    _max("converter_running", "{{namespace}} in use"),
+                    _max("converter_parallel_limit", "{{namespace}} limit"),
                 ),
                 width=4,
                 kind="stat",
@@ -81,7 +81,10 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             Panel(
                 "Waiting",
                 "For a slot, or blocked by something else. status.reason says by what.",
-                (_max("converter_queued", "for a slot"), _max("converter_blocked", "blocked")),
+                (
+                    _max("converter_queued", "{{namespace}} for a slot"),
+                    _max("converter_blocked", "{{namespace}} blocked"),
+                ),
                 width=4,
                 kind="stat",
             ),
@@ -102,7 +105,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             Panel(
                 "Settings without effect",
                 "Events on the ConfigMap name them.",
-                (_max("converter_settings_invalid", "invalid"),),
+                (_max("converter_settings_invalid", "{{namespace}}"),),
                 width=4,
                 kind="stat",
                 limit=1,
@@ -112,12 +115,12 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "Of the operator and the HTTP API.",
                 (
                     Query(
-                        f"count by (version) (converter_build_info{{{_NS}}})",
-                        "operator {{version}}",
+                        f"count by (namespace, version) (converter_build_info{{{_NS}}})",
+                        "{{namespace}} operator {{version}}",
                     ),
                     Query(
-                        f"count by (version) (converter_api_build_info{{{_NS}}})",
-                        "HTTP API {{version}}",
+                        f"count by (namespace, version) (converter_api_build_info{{{_NS}}})",
+                        "{{namespace}} HTTP API {{version}}",
                     ),
                 ),
                 width=4,
@@ -233,8 +236,8 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "Age of what the operator knows",
                 "The oldest list, and the longest time without anything but computing.",
                 (
-                    _max("converter_store_age_seconds", "oldest list"),
-                    _max("converter_event_loop_lag_seconds", "event loop"),
+                    _max("converter_store_age_seconds", "{{namespace}} oldest list"),
+                    _max("converter_event_loop_lag_seconds", "{{namespace}} event loop"),
                 ),
                 unit="s",
                 limit=150,
@@ -243,8 +246,8 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "Reconciliations",
                 "A second, with those that failed.",
                 (
-                    _sum("namespace", "converter_reconciles_total", "all"),
-                    _sum("namespace", "converter_reconcile_errors_total", "failed"),
+                    _sum("namespace", "converter_reconciles_total", "{{namespace}} all"),
+                    _sum("namespace", "converter_reconcile_errors_total", "{{namespace}} failed"),
                 ),
                 unit="ops",
             ),
@@ -253,7 +256,9 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "Attempts a second, by result, and callbacks that were given up.",
                 (
                     _sum("result", "converter_callbacks_sent_total"),
-                    _sum("namespace", "converter_callbacks_given_up_total", "given up"),
+                    _sum(
+                        "namespace", "converter_callbacks_given_up_total", "{{namespace}} given up"
+                    ),
                 ),
                 unit="ops",
             ),
@@ -262,12 +267,18 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 "docs/alerts.md says what to do.",
                 (
                     Query(
-                        f"sum by (cause) (converter_stuck_conversions{{{_NS}}})", "stuck: {{cause}}"
+                        f"sum by (namespace, cause) (converter_stuck_conversions{{{_NS}}})",
+                        "{{namespace}} stuck: {{cause}}",
                     ),
-                    _max("converter_namespaces_unlisted", "namespaces that cannot be listed"),
-                    _max("converter_namespaces_shared", "namespaces with two operators"),
-                    _max("converter_foreign_children", "foreign Jobs and pods"),
-                    _max("converter_settings_unread", "settings cannot be read"),
+                    *(
+                        _max(f"converter_{name}", f"{{{{namespace}}}} {legend}")
+                        for name, legend in (
+                            ("namespaces_unlisted", "namespaces that cannot be listed"),
+                            ("namespaces_shared", "namespaces with two operators"),
+                            ("foreign_children", "foreign Jobs and pods"),
+                            ("settings_unread", "settings cannot be read"),
+                        )
+                    ),
                 ),
             ),
         ),

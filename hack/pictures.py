@@ -10,17 +10,16 @@ before you commit them.
 from __future__ import annotations
 
 import asyncio
-import re
 import tempfile
+import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from playwright.async_api import Browser
-from rich.console import Console
-from rich.text import Text
 
+from hack.cast_svg import Recording, draw, parse_cast
 from tests.component.browsing import OPERATOR, PHONE, add, browser, grant, url_of, visiting
 from tests.component.kubectl_plugin import Plugin, build, kubeconfig
 from tests.component.listening import serving
@@ -30,6 +29,11 @@ ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / "docs/pictures"
 COLUMNS: Final = 96
 _LINES: Final = 24
+_ROWS: Final = 40
+_TYPING_SECONDS: Final = 0.04
+_READING_SECONDS: Final = 3.0
+_LONGEST_SECONDS: Final = 1.0
+"""A slow machine would make the recording long."""
 DESKTOP: Final = {"width": 1200, "height": 760}
 FACTS: Final = {
     "sha256": "a" * 64,
@@ -40,8 +44,6 @@ FACTS: Final = {
     "height": 720,
     "durationSeconds": "61.500",
 }
-# Rich's own format loads fonts from another server.
-SVG: Final = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def ago(seconds: float) -> str:
@@ -120,16 +122,27 @@ async def page(chrome: Browser, url: str) -> None:
 
 
 async def terminal(plugin: Plugin) -> None:
-    """Several commands and what they print, as one SVG."""
-    console = Console(record=True, width=COLUMNS, file=Path("/dev/null").open("w"))  # noqa: SIM115, ASYNC230
-    for arguments in (("list",), ("describe", "interview")):
+    """Several commands and what they print: a recording, an animated SVG and a still one.
+
+    The commands are typed at a steady pace. A pause for reading follows what each one prints.
+    """
+    now, events = 0.5, []
+    for arguments in (("list",), ("describe", "interview"), ("retry", "interview"), ("list",)):
+        for letter in f"$ kubectl conversion {' '.join(arguments)}":
+            now += _TYPING_SECONDS
+            events.append((now, f"\x1b[1m{letter}\x1b[0m"))
+        began = time.monotonic()
         done = await plugin.in_terminal(*arguments, columns=COLUMNS)
-        console.print(Text(f"$ kubectl conversion {' '.join(arguments)}", style="bold"))
+        now += min(_LONGEST_SECONDS, time.monotonic() - began)
         lines = done.out.replace("\r\n", "\n").rstrip("\n").split("\n")
-        console.print(Text.from_ansi("\n".join(lines[:_LINES])), soft_wrap=True)
-        console.print()
-    svg = console.export_svg(title="kubectl conversion", unique_id="plugin")
-    (FOLDER / "plugin.svg").write_text(SVG.sub("", svg), encoding="utf-8")
+        events.append((now, "\n" + "\n".join(lines[:_LINES]) + "\n\n"))
+        now += _READING_SECONDS
+    recording = Recording(COLUMNS, _ROWS, tuple(events))
+    (FOLDER / "plugin.cast").write_text(recording.dump(), encoding="utf-8")
+    recorded = parse_cast(recording.dump())
+    for name, moves in (("plugin.svg", True), ("plugin-still.svg", False)):
+        svg = draw(recorded, "kubectl conversion", moves=moves)
+        (FOLDER / name).write_text(svg, encoding="utf-8")
 
 
 async def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -19,6 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the component tests marked 'judged' against a real kube-apiserver",
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``--real-api``, do not import modules without a judged test: that takes seconds."""
+    is_module = collection_path.match("test_*.py") and config.getoption("real_api")
+    if is_module and "judged" not in collection_path.read_text(encoding="utf-8"):
+        return True
+    return None  # other plugins decide
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,37 +7,58 @@ with Client("http://my-network-converter-gateway.my-network-converter") as conve
     print(converter.get_job_status(job_id, wait=30)["status"])
 """
 
-from mynetwork_converter.clients import AsyncClient, Client
+from mynetwork_converter.async_client import AsyncClient
+from mynetwork_converter.client import Client
 from mynetwork_converter.listener import Event
-from mynetwork_converter.protocol import (
+from mynetwork_converter.protocol import ConverterError
+from mynetwork_converter.shapes import (
+    AttemptStatus,
     ContentOutput,
     ContentStatus,
-    ConverterError,
+    ConversionDetails,
+    ConversionPage,
+    ConversionSummary,
+    FailedRetried,
     JobNotFound,
     JobStatus,
+    NamespaceShare,
+    NotRetried,
     Output,
     OutputFacts,
     OutputStatus,
     PlannedOutput,
     QueuedJob,
+    QueueStatus,
+    Retried,
+    RetryStarted,
     Settings,
     Stats,
 )
 
 __all__ = [
     "AsyncClient",
+    "AttemptStatus",
     "Client",
     "ContentOutput",
     "ContentStatus",
+    "ConversionDetails",
+    "ConversionPage",
+    "ConversionSummary",
     "ConverterError",
     "Event",
+    "FailedRetried",
     "JobNotFound",
     "JobStatus",
+    "NamespaceShare",
+    "NotRetried",
     "Output",
     "OutputFacts",
     "OutputStatus",
     "PlannedOutput",
+    "QueueStatus",
     "QueuedJob",
+    "Retried",
+    "RetryStarted",
     "Settings",
     "Stats",
 ]

@@ -9,7 +9,8 @@ from typing import Final, Literal, cast
 import httpx2
 
 from mynetwork_converter import protocol
-from mynetwork_converter.protocol import Call, ConverterError, JobStatus
+from mynetwork_converter.protocol import Call, ConverterError
+from mynetwork_converter.shapes import JobStatus
 
 EventKind = Literal["started", "progress", "completed", "failed", "cancelled", "reset"]
 

@@ -6,16 +6,21 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, NotRequired, TypedDict, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import httpx2
 from tenacity import RetryCallState, retry_if_exception_type, retry_if_result, stop_after_attempt
 
+from mynetwork_converter.shapes import Output, Phase, Retry, Settings
+
 BASE: Final = "/api/v1/converter"
 CONTENT: Final = "/api/v1/content"
 MAX_WAIT_SECONDS: Final = 60.0
 """The longest wait that the API accepts in a status call."""
+
+MAX_PAGE: Final = 200
+"""The most conversions on a page."""
 
 _RETRIED: Final = frozenset({429, 503})
 _FIRST_DELAY_SECONDS: Final = 0.5
@@ -23,171 +28,24 @@ _LONGEST_DELAY_SECONDS: Final = 10.0
 
 
 class ConverterError(Exception):
-    """A call failed. ``code`` is the HTTP status, 0 if there was no response."""
+    """A call failed. ``code`` is the HTTP status, 0 if there was no response.
 
-    def __init__(self, message: str, code: int = 0) -> None:
+    ``reason`` is the API's word for programs, such as file_server_missing. Few errors have one.
+    """
+
+    def __init__(self, message: str, code: int = 0, reason: str = "") -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.reason = code, reason
 
 
-Status = Literal["running", "completed", "failed", "cancelled"]
-Phase = Literal["Queued", "Starting", "Running", "Succeeded", "Failed", "Cancelled"]
-Retry = Literal["failed", "cancelled"]
-OutputState = Literal["Pending", "Succeeded", "Failed", "Skipped"]
-Action = Literal["Encode", "Copy", "Convert", "Skip"]
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which conversions a list has. Without a value, a field does not filter."""
 
-
-class Output(TypedDict):
-    """One output to make."""
-
-    conversion_type: str
-    output_file: str
-    options: NotRequired[Mapping[str, Any]]
-    optional: NotRequired[bool]
-
-
-class OutputFacts(TypedDict):
-    """What has become of an output. Sizes are in bytes, ``width`` and ``height`` in pixels."""
-
-    state: OutputState
-    size: NotRequired[int]
-    sha256: NotRequired[str]
-    container: NotRequired[str]
-    video_codec: NotRequired[str]
-    audio_codec: NotRequired[str]
-    width: NotRequired[int]
-    height: NotRequired[int]
-    duration_seconds: NotRequired[float]
-    warnings: NotRequired[list[str]]
-    reason: NotRequired[str]
-    message: NotRequired[str]
-
-
-class OutputStatus(OutputFacts):
-    """One of several outputs of a conversion."""
-
-    conversion_type: str
-    output_file: str
-    optional: NotRequired[bool]
-
-
-class PlannedOutput(TypedDict):
-    """What a dry run says about one output. Sizes are in bytes, times in seconds."""
-
-    conversion_type: str
-    output_file: str
-    optional: NotRequired[bool]
-    action: Action
-    video_codec: NotRequired[str]
-    audio_codec: NotRequired[str]
-    width: NotRequired[int]
-    height: NotRequired[int]
-    duration_seconds: NotRequired[float]
-    memory: NotRequired[int]
-    estimated_seconds: NotRequired[float]
-    estimated_size: NotRequired[int]
-    reason: NotRequired[str]
-    message: NotRequired[str]
-
-
-class _Job(TypedDict):
-    """What JobStatus and ContentOutput have in common."""
-
-    job_id: str
-    conversion_type: NotRequired[str]
-    start_time: str
-    created_at: str
-    started_at: NotRequired[str]
-    ended_at: NotRequired[str]
-    input_file: str
-    output_file: NotRequired[str]
-    profile: NotRequired[str]
-    phase: Phase
-    progress: NotRequired[int]
-    eta_seconds: NotRequired[int]
-    estimated_start_at: NotRequired[str | None]
-    estimated_end_at: NotRequired[str | None]
-    queue_position: NotRequired[int]
-    duration_seconds: NotRequired[float]
-    reason: NotRequired[str]
-    end_time: NotRequired[str]
-    output_size: NotRequired[int]
-    warnings: NotRequired[list[str]]
-    error: NotRequired[str]
-    logs: NotRequired[str]
-
-
-class JobStatus(_Job):
-    """A conversion. Sizes are in bytes.
-
-    The times whose names end in ``_at`` are in the format of RFC 3339. ``start_time`` and
-    ``end_time`` are naive UTC in ISO format, and ``start_time`` is the creation until the start.
-
-    The API leaves out a field that has no value, such as ``output_size`` before the end. A
-    conversion with several outputs has ``outputs`` instead of ``conversion_type`` and
-    ``output_file``.
-    """
-
-    status: Status
-    outputs: NotRequired[list[OutputStatus]]
-    dry_run: NotRequired[bool]
-    plan: NotRequired[list[PlannedOutput]]
-
-
-class ContentOutput(_Job):
-    """One output of an upload, with the conversion that makes it.
-
-    ``output`` is what has become of the file. Several outputs can have one ``job_id``.
-    """
-
-    status: Literal["running", "completed", "failed", "cancelled", "skipped"]
-    optional: NotRequired[bool]
-    output: NotRequired[OutputFacts]
-
-
-class JobNotFound(TypedDict):
-    """No ConversionJob has this job id."""
-
-    status: Literal["not_found"]
-    error: str
-
-
-class ContentStatus(TypedDict):
-    """The outputs of an upload. With the status not_found, only ``error`` is present."""
-
-    content_id: str
-    status: Literal[
-        "running", "completed", "failed", "cancelled", "incomplete", "nothing_to_do", "not_found"
-    ]
-    message: NotRequired[str]
-    conversions: NotRequired[list[ContentOutput]]
-    error: NotRequired[str]
-
-
-class QueuedJob(TypedDict):
-    """A conversion that waits. ``not_before`` is when its back-off ends, in ISO 8601."""
-
-    job_id: str
-    queue: str
-    position: int
-    reason: NotRequired[str]
-    not_before: NotRequired[str]
-
-
-class Stats(TypedDict):
-    """Settings, and counts over the existing ConversionJobs. ``success_rate`` is 0 to 1."""
-
-    max_parallel_jobs: int
-    docker_sock_path: None
-    converter_image: str
-    supported_conversions: list[str]
-    active_jobs_count: int
-    queued_jobs_count: int
-    total_jobs: int
-    successful_jobs: int
-    failed_jobs: int
-    success_rate: float
-    average_processing_time: float
+    phases: Collection[Phase] = ()
+    conversion_type: str | None = None
+    queue: str | None = None
+    search: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,24 +63,6 @@ class Call:
         default_factory=dict[str, float | str | list[str]]
     )
     accepts: frozenset[int] = frozenset()
-
-
-class Settings(TypedDict, total=False):
-    """The arguments that all conversions can have, whatever their outputs.
-
-    - ``idempotency_key``: the same key returns the same job id. Default: a random key.
-    - ``callback_url``: the operator calls it when the conversion ends. Verify the call with
-      :mod:`mynetwork_converter.callbacks`.
-    - ``overwrite``: if False, the conversion fails if an output exists. Default: True.
-    - ``queue``: the name of a ConversionQueue.
-    - ``dry_run``: if True, the conversion writes nothing, and its status has a ``plan``.
-    """
-
-    idempotency_key: str | None
-    callback_url: str | None
-    overwrite: bool | None
-    queue: str | None
-    dry_run: bool | None
 
 
 def convert_file(
@@ -294,6 +134,70 @@ def submit_content(
 def content(content_id: str | int) -> Call:
     """Get the conversions of an upload."""
     return Call("GET", f"{CONTENT}/{quote(str(content_id), safe='')}")
+
+
+def conversions(filters: Filters, limit: int | None, after: str | None) -> Call:
+    """Get one page of conversions."""
+    given = {
+        "phase": list(filters.phases),
+        "type": filters.conversion_type,
+        "queue": filters.queue,
+        "search": filters.search,
+        "limit": limit,
+        "continue": after,
+    }
+    return Call("GET", f"{BASE}/conversions", params=_given(given))
+
+
+def conversion(job_id: str) -> Call:
+    """Get everything about one conversion."""
+    return Call("GET", f"{BASE}/conversions/{quote(job_id, safe='')}")
+
+
+def retry(job_id: str) -> Call:
+    """Run a conversion again that has ended. The same conversion has one retry only."""
+    return Call("POST", f"{BASE}/retry/{quote(job_id, safe='')}")
+
+
+def retry_failed(limit: int | None, after: str | None) -> Call:
+    """Retry those that have failed and have no retry."""
+    return Call("POST", f"{BASE}/retry", params=_given({"limit": limit, "continue": after}))
+
+
+QUEUES: Final = Call("GET", f"{BASE}/queues")
+
+
+def hold(queue: str, drain: bool) -> Call:
+    """Hold a queue."""
+    params: dict[str, float | str | list[str]] = {"drain": "true"} if drain else {}
+    return Call("POST", f"{BASE}/queues/{quote(queue, safe='')}/hold", params=params)
+
+
+def resume(queue: str) -> Call:
+    """Resume a queue."""
+    return Call("POST", f"{BASE}/queues/{quote(queue, safe='')}/resume")
+
+
+def log(job_id: str, attempt: int | None) -> Call:
+    """Get the log of an attempt."""
+    path = f"{BASE}/logs/{quote(job_id, safe='')}"
+    return Call("GET", path, params=_given({"attempt": attempt}))
+
+
+def output(job_id: str, index: int) -> Call:
+    """Get an output file. Its bytes are counted, so they must arrive as they are."""
+    path = f"{BASE}/outputs/{quote(job_id, safe='')}/{index}"
+    return Call("GET", path, headers={"Accept-Encoding": "identity"})
+
+
+def vtt(job_id: str, index: int) -> Call:
+    """Get the WebVTT file of a storyboard."""
+    return Call("GET", f"{BASE}/outputs/{quote(job_id, safe='')}/{index}/vtt")
+
+
+def _given(values: Mapping[str, object]) -> dict[str, Any]:
+    """Those that have a value."""
+    return {name: value for name, value in values.items() if value not in (None, "", [])}
 
 
 def request_arguments(call: Call, token_file: Path | None, namespace: str | None) -> dict[str, Any]:
@@ -370,5 +274,19 @@ def parse_response(call: Call, response: httpx2.Response) -> dict[str, Any]:
         )
     fields = cast("dict[str, Any]", body)
     if response.is_error and response.status_code not in call.accepts:
-        raise ConverterError(str(fields.get("error", response.reason_phrase)), response.status_code)
+        message = str(fields.get("error", response.reason_phrase))
+        raise ConverterError(message, response.status_code, str(fields.get("code", "")))
     return fields
+
+
+def parse_text(call: Call, response: httpx2.Response) -> str:
+    """The text of a response. Raises ConverterError."""
+    if not response.is_success:
+        parse_response(call, response)
+    return response.text
+
+
+def check_digest(call: Call, response: httpx2.Response, sha256: str) -> None:
+    """Raise ConverterError if a file is not the one that the conversion has made."""
+    if response.headers.get("ETag") != f'"{sha256}"':
+        raise ConverterError(f"{call.method} {call.path}: the file has another SHA-256")

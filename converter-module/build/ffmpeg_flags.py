@@ -33,7 +33,7 @@ ENCODERS = (
 )
 MUXERS = (
     *("avif", "flac", "image2", "ipod", "mp3", "mp4", "null", "ogg", "opus", "rawvideo", "wav"),
-    # tee: one encoder of sound for several files.
+    # tee: one audio encoder for several files.
     *("tee", "webm", "webp"),
 )
 FILTERS = (

@@ -1,7 +1,7 @@
 """Runs one conversion from start to end: open, convert, verify, commit.
 
-A module of one type of conversion is imported when it is needed: to import all of them takes a
-quarter of the time in which a photograph is converted.
+A run imports only the modules of its own type: to import those of all types takes longer than many
+a conversion.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from functools import partial
 from media_converter.contract import Progress
 from media_converter.files import paths
 from media_converter.limits import Limits
-from media_converter.options import (
+from media_converter.running.delivery import Delivery
+from media_converter.running.existing import Result, find_published
+from media_converter.running.process import Runner
+from media_converter.running.run import Batch, Converted, Known, Run, hole_finder
+from media_converter.task import Task
+from media_converter.typed_options import (
     AudioOptions,
     ImageOptions,
     InfoOptions,
@@ -22,11 +27,6 @@ from media_converter.options import (
     VideoOptions,
     WaveformOptions,
 )
-from media_converter.running.delivery import Delivery
-from media_converter.running.existing import Result, find_published
-from media_converter.running.process import Runner
-from media_converter.running.run import Batch, Converted, Known, Run, hole_finder
-from media_converter.task import Task
 
 
 def convert_file(

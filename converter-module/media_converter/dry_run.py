@@ -11,16 +11,6 @@ from media_converter.files import paths
 from media_converter.files.paths import Input
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits
-from media_converter.options import (
-    AudioOptions,
-    ImageOptions,
-    InfoOptions,
-    PreviewOptions,
-    StoryboardOptions,
-    ThumbnailOptions,
-    VideoOptions,
-    WaveformOptions,
-)
 from media_converter.outputs import in_order
 from media_converter.planning import estimates, image_memory, memory
 from media_converter.planning.audio import choose_sound
@@ -34,7 +24,7 @@ from media_converter.planning.preview import needed_memory as preview_memory
 from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.storyboard import needed_memory
 from media_converter.planning.thumbnail import plan_thumbnail
-from media_converter.planning.video import max_frame_rate, rate_of
+from media_converter.planning.video import header_frame_rate, max_frame_rate
 from media_converter.planning.video_choice import choose_video
 from media_converter.planning.waveform import plan_waveform
 from media_converter.probing.rates import Rates
@@ -53,6 +43,16 @@ from media_converter.running.existing import find_published
 from media_converter.running.process import Runner
 from media_converter.running.run import Known, Run, hole_finder
 from media_converter.task import Task
+from media_converter.typed_options import (
+    AudioOptions,
+    ImageOptions,
+    InfoOptions,
+    PreviewOptions,
+    StoryboardOptions,
+    ThumbnailOptions,
+    VideoOptions,
+    WaveformOptions,
+)
 
 
 def plan_outputs(
@@ -173,11 +173,11 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     group = [d for d in drafts if d.run and films.same_part(d.run.task.options, options)]
     wanted = [films.encoded_as(video, films.options_of(d.run)) for d in group if d.run]
     number = next(index for index, other in enumerate(group) if other is draft)
-    own, batch = wanted[number], memory.made_with(number, video, wanted, run.limits)
+    own, batch = wanted[number], memory.batch_of(number, video, wanted, run.limits)
     sharing = memory.share(video, batch, run.limits)
     planned, duration = draft.planned, draft.planned.duration_seconds
     most = max_frame_rate(options)
-    frames = estimates.pictures(duration, rate_of(video), most, draft.rates)
+    frames = estimates.pictures(duration, header_frame_rate(video), most, draft.rates)
     sound = duration or 0.0 if planned.audio_codec else 0.0
     if options.loudness is not None:
         sound *= _PASSES_FOR_LOUDNESS

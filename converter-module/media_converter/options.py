@@ -31,6 +31,18 @@ from media_converter.option_values import (
     in_words,
     whole_up_to,
 )
+from media_converter.typed_options import (
+    DEFAULT_SIZE,
+    AudioOptions,
+    ImageOptions,
+    InfoOptions,
+    Options,
+    PreviewOptions,
+    StoryboardOptions,
+    ThumbnailOptions,
+    VideoOptions,
+    WaveformOptions,
+)
 
 RESOLUTIONS: Final = (240, 360, 480, 720, 1080, 1440, 2160)
 BITRATES: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
@@ -41,67 +53,9 @@ MAX_SECONDS: Final = 604800
 """One week, the maximum of every time."""
 MAX_LENGTH: Final = 20
 """Maximum length of a value that is a string."""
-
-FORBIDDEN_CHARACTERS: Final = (
-    (0x0000, 0x001F),  # control characters, such as line breaks
-    (0x007F, 0x009F),
-    (0x061C, 0x061C),  # Arabic letter mark
-    (0x180E, 0x180E),  # Mongolian vowel separator
-    (0x200B, 0x200B),  # zero-width space
-    (0x200E, 0x200F),  # left-to-right and right-to-left mark
-    (0x2028, 0x202E),  # line and paragraph separator, bidirectional embeddings and overrides
-    (0x2060, 0x206F),  # word joiner, invisible operators, bidirectional isolates
-    (0xFEFF, 0xFEFF),  # byte order mark
-    (0xFFF9, 0xFFFB),  # interlinear annotations
-    (0xE0001, 0xE0001),  # language tag
-)
-"""Ranges of characters that no path may contain.
-
-They break a line, change the direction of the text around them, or are not visible. So a path with
-one could look like another path, or forge a line of a log or of ``kubectl describe``. Two invisible
-characters are allowed, because real names contain them and they change nothing else: the zero-width
-joiner of emoji (U+200D) and the zero-width non-joiner of Persian (U+200C).
-"""
-
-NO_FORBIDDEN_CHARACTERS: Final = (
-    "must not contain control characters, such as line breaks, or invisible characters that change "
-    "how text is shown"
-)
-
-LOG_FOLDER: Final = ".conversion-logs"
-"""The folder of the converter's logs, in the root of the shared volume."""
-LOG_FOLDER_PATTERN: Final = r"^/?[.]conversion-logs(/|$)"
-"""What the lower case of a path in this folder matches. Some volumes ignore the case of names."""
-NOT_IN_LOG_FOLDER: Final = f"must not be in the folder {LOG_FOLDER}, which is for the logs"
-
-# Half of a surrogate pair is no character. JSON can hold one, but a file name or a request cannot.
-_SURROGATES: Final = (0xD800, 0xDFFF)
-_FORBIDDEN: Final = re.compile(
-    "[" + "".join(f"{chr(a)}-{chr(b)}" for a, b in (*FORBIDDEN_CHARACTERS, _SURROGATES)) + "]"
-)
-
-DEFAULT_BITRATE: Final = 192
-DEFAULT_SIZE: Final = (800, 600)
-DEFAULT_QUALITY: Final = 85
-DEFAULT_WAVEFORM_SIZE: Final = (800, 250)
-DEFAULT_TILE_SIZE: Final = (160, 160)
-DEFAULT_PREVIEW_SIZE: Final = (640, 640)
 PREVIEW_SECONDS: Final = (3, 4, 5, 6, 7, 8, 9, 10)
 MAX_TILES: Final = 1000
 """The most pictures of a storyboard that may be asked for."""
-DEFAULT_CODECS: Final = {"mp4": "h264", "webm": "vp9"}
-"""The codec of the video, by container."""
-
-
-def has_forbidden_character(text: str) -> bool:
-    """Whether the text has a character that no path may contain."""
-    return _FORBIDDEN.search(text) is not None
-
-
-def is_in_log_folder(path: str) -> bool:
-    """Whether a path from the root of the volume leads to the folder of logs, or is this folder."""
-    first = next((part for part in path.split("/") if part), "")
-    return first.lower() == LOG_FOLDER
 
 
 class Option(NamedTuple):
@@ -265,126 +219,6 @@ class OptionError(ValueError):
         super().__init__(f"option {field} {message}")
         self.field = field
         self.message = message
-
-
-class VideoOptions(NamedTuple):
-    """The options of video_to_mp4 and video_to_webm, which differ in ``container``.
-
-    ``resolution`` is the maximum of the shorter side in pixels. ``size`` is the box, in pixels,
-    that the video fits into (``fit`` contain) or fills (cover). Times are in seconds.
-    ``max_bitrate`` is in kbit/s, None for the limit of the quality. ``video_codec`` is None for the
-    default of the container, or for a copy. ``audio`` is keep or none. ``loudness`` is in LUFS.
-    """
-
-    quality: str | None = None
-    resolution: int | None = None
-    start: float = 0.0
-    duration: float | None = None
-    max_bitrate: int | None = None
-    video_codec: str | None = None
-    container: str = "mp4"
-    max_frame_rate: int | None = None
-    audio: str = "keep"
-    loudness: float | None = None
-    size: tuple[int, int] | None = None
-    fit: str = "contain"
-
-    @property
-    def codec(self) -> str:
-        """The codec that a video is encoded to."""
-        return self.video_codec or DEFAULT_CODECS[self.container]
-
-
-class AudioOptions(NamedTuple):
-    """The options of audio_to_mp3 and audio_convert.
-
-    ``bitrate`` is in kbit/s, None for the default of the format. Times are in seconds. ``channels``
-    is mono or stereo, None for the default. ``loudness`` is in LUFS, None for that of the input.
-    """
-
-    bitrate: int | None = DEFAULT_BITRATE
-    start: float = 0.0
-    duration: float | None = None
-    channels: str | None = None
-    loudness: float | None = None
-
-
-class ImageOptions(NamedTuple):
-    """The options of image_resize.
-
-    ``width`` and ``height`` are the box, in pixels, that the image fits into (``fit`` contain) or
-    fills (cover). ``gravity`` is which part of it then remains. Transparent pixels are laid on
-    ``background``, RRGGBB. None: only if the format has no transparency.
-    """
-
-    width: int = DEFAULT_SIZE[0]
-    height: int = DEFAULT_SIZE[1]
-    quality: int = DEFAULT_QUALITY
-    fit: str = "contain"
-    gravity: str = "centre"
-    background: str | None = None
-
-
-class ThumbnailOptions(NamedTuple):
-    """The options of extract_thumbnail. ``time`` is in seconds, ``size`` in pixels.
-
-    ``share`` is the time as a share of the duration, 0 to 1. None means the default time, the size
-    of the video, the default quality.
-    """
-
-    time: float | None = None
-    size: tuple[int, int] | None = None
-    quality: int | None = None
-    share: float | None = None
-
-
-class InfoOptions(NamedTuple):
-    """The options of media_info. ``placeholder`` is thumbhash, blurhash or None."""
-
-    loudness: str | None = None
-    placeholder: str | None = None
-
-
-class WaveformOptions(NamedTuple):
-    """The options of audio_waveform. ``size`` is in pixels. Colours are RRGGBB or transparent."""
-
-    size: tuple[int, int] = DEFAULT_WAVEFORM_SIZE
-    colour: str = "1E90FF"
-    background: str = "transparent"
-    samples_per_pixel: int = 256
-
-
-class StoryboardOptions(NamedTuple):
-    """The options of video_storyboard. ``size`` is the box, in pixels, of one picture.
-
-    ``interval`` is in seconds. Without it and ``pictures``, the option count, the number of
-    pictures is the default.
-    """
-
-    interval: float | None = None
-    pictures: int | None = None
-    columns: int = 10
-    size: tuple[int, int] = DEFAULT_TILE_SIZE
-
-
-class PreviewOptions(NamedTuple):
-    """The options of video_to_preview. ``size`` is a box in pixels, ``duration`` in seconds."""
-
-    duration: float = 6
-    size: tuple[int, int] = DEFAULT_PREVIEW_SIZE
-    segments: int = 4
-
-
-Options = (
-    VideoOptions
-    | AudioOptions
-    | ImageOptions
-    | ThumbnailOptions
-    | InfoOptions
-    | WaveformOptions
-    | StoryboardOptions
-    | PreviewOptions
-)
 
 
 def output_files(conversion_type: str, output_file: str) -> tuple[str, ...]:

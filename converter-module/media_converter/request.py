@@ -11,12 +11,8 @@ from typing import Any, Final, NamedTuple
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.errors import ConversionError
 from media_converter.files.log_folder import LogName
-from media_converter.options import (
-    MAX_SIDE,
-    NO_FORBIDDEN_CHARACTERS,
-    ImageOptions,
-    has_forbidden_character,
-)
+from media_converter.forbidden_paths import NO_FORBIDDEN_CHARACTERS, has_forbidden_character
+from media_converter.options import MAX_SIDE
 from media_converter.task import (
     DEFAULT_LOG_RETENTION_SECONDS,
     FieldNames,
@@ -28,6 +24,7 @@ from media_converter.task import (
     task_for,
     truth,
 )
+from media_converter.typed_options import ImageOptions
 
 _NAMES: Final = FieldNames("conversionType", "outputFile")
 _KEYS: Final = ("conversionType", "outputFile", "options", "optional", "sha256")

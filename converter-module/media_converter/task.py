@@ -11,12 +11,12 @@ from media_converter.errors import ConversionError
 from media_converter.options import (
     FORMATS,
     OptionError,
-    Options,
     check_extensions,
     extensions_of,
     output_files,
     parse,
 )
+from media_converter.typed_options import Options
 
 DEFAULT_TIMEOUT_SECONDS: Final = 21_600
 DEFAULT_STALL_SECONDS: Final = 300

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -27,9 +29,10 @@ from converter_gateway.listing import (
     counts_of,
     decode_token,
     encode_token,
+    is_newest_first,
     key_of,
 )
-from converter_gateway.records import Record
+from converter_gateway.records import Record, record_of
 from converter_gateway.retries import retry_in
 from converter_gateway.service import Service
 from converter_gateway.store import Store
@@ -72,10 +75,9 @@ class Browser:
         """The JSON of one page of conversions, with counts by phase.
 
         Without a filter, it costs what the page costs. With one, it visits the conversions of the
-        namespace once, or twice if all that are asked for wait, in slices. At most two such
-        requests of a namespace are worked on at a time: the others wait up to 5 s, and then get
-        503. Equal ones that wait share the work. A search through 20 000 conversions takes 40 ms:
-        `make bench-page`.
+        namespace once, in slices. At most two such requests of a namespace are worked on at a time:
+        the others wait up to 5 s, and then get 503. Equal ones that wait share the work. A search
+        through 20 000 conversions takes 40 ms: `make bench-page`.
         """
         try:
             after = decode_token(query.token, query.phases)
@@ -121,19 +123,24 @@ class Browser:
             found = _summary(store, record, found)
             if not record.finished:
                 found |= store.estimate(record.name, record.uid).fields
+            return found | details_of(conversion, store.reason(record_of(conversion)) or "")
         return found | details_of(conversion)
 
 
-def details_of(conversion: Conversion) -> ResponseBody:
-    """What a list does not have of a conversion. Fields without a value are left out."""
+def details_of(conversion: Conversion, newer: str = "") -> ResponseBody:
+    """What a list does not have of a conversion. Fields without a value are left out.
+
+    ``newer`` is the reason of one that waits, which may be newer than that in its status.
+    """
     status, spec = conversion.status, conversion.spec
-    reason = status.reason if status else conversion.pending_reason or "Pending"
+    stored = status.reason if status else conversion.pending_reason or "Pending"
+    reason = newer or stored
     progress = status.progress if status else None
     values: ResponseBody = {
         "queue": conversion.queue,
         "priority": spec.priority if spec else None,
         "reason": reason,
-        "message": status.message if status else None,
+        "message": status.message if status and reason == stored else None,
         "speed": progress.speed if progress else None,
         "caller": conversion.annotations.get(names.CALLER_ANNOTATION),
         "cancelling": (conversion.cancel_requested and not conversion.finished) or None,
@@ -188,25 +195,21 @@ def _first(store: Store, query: Query, after: Key | None) -> _Page:
 
 
 async def _search(store: Store, query: Query, after: Key | None) -> _Page:
-    """A page of those that match, and counts of all that match. Visits the namespace."""
+    """A page of those that match, and counts of all that match. Visits the namespace once."""
     counts: Counter[Phase] = Counter()
     found: list[Record] = []
-    queued = query.phases == {Phase.QUEUED}
+    key, is_sorted = partial(key_of, phases=query.phases), is_newest_first(query.phases)
     for records in _slices(store):
         for record in filter(query.filter.matches, records):
             counts[record.phase] += 1
-            wanted = not queued and (not query.phases or record.phase in query.phases)
-            behind = wanted and (after is None or record.facets.order > after)
-            if behind and len(found) <= query.limit:
+            if is_sorted and len(found) > query.limit:
+                continue
+            wanted = not query.phases or record.phase in query.phases
+            if wanted and (after is None or key(record) > after):
                 found.append(record)
+        if not is_sorted:
+            found = heapq.nsmallest(query.limit + 1, found, key=key)
         await asyncio.sleep(0)
-    if queued:
-        for name in tuple(store.listing.names(query.phases, after)):
-            known = store.get(name)
-            if known is not None and query.filter.matches(known):
-                found.append(known)
-                if len(found) > query.limit:
-                    break
     return _cut(found, query, counts_of(counts))
 
 
@@ -228,7 +231,8 @@ def _cut(found: list[Record], query: Query, counts: dict[str, int]) -> _Page:
 def _response(store: Store, record: Record, now: datetime) -> bytes:
     waits = record.phase is Phase.QUEUED
     position = store.position(record.name) if waits else None
-    return record.response(position, now, store.estimate(record.name, record.uid))
+    estimate = store.estimate(record.name, record.uid)
+    return record.response(position, now, estimate, store.reason(record))
 
 
 def _summary(store: Store, record: Record, response: ResponseBody) -> ResponseBody:

@@ -18,6 +18,7 @@ from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.errors import NotFound
 from converter_gateway import naming, pipeline, translate
 from converter_gateway.audit import WriteRequest
+from converter_gateway.content_index import latest_parts
 from converter_gateway.entries import in_turn, overall_status, to_entries
 from converter_gateway.errors import ApiError, NameTaken
 from converter_gateway.owners import Known, Owner, know, owner_of
@@ -25,7 +26,7 @@ from converter_gateway.pipeline import Content, NewJob, PlannedJob
 from converter_gateway.records import Record
 from converter_gateway.rules import ContentRules
 from converter_gateway.service import Service
-from converter_gateway.store import Store, latest_parts
+from converter_gateway.store import Store
 from converter_gateway.translate import ResponseBody
 
 _MAX_TRIES: Final = 5
@@ -98,12 +99,12 @@ class ContentService:
         store = await self._service.store(namespace)
         candidates = [candidate for planned in plan for candidate in planned.candidates]
         outputs = [output for candidate in candidates for output in candidate.outputs]
-        names_to_read = {name for output in outputs for name in store.writers(output)}
+        names_to_read = {name for output in outputs for name in store.contents.writers(output)}
         for candidate in candidates:
-            names_to_read |= store.claimants(naming.digest(candidate.claim))
+            names_to_read |= store.contents.claimants(naming.digest(candidate.claim))
         found = await asyncio.gather(*(self._read(namespace, name) for name in names_to_read))
         files = (path for candidate in candidates for paths in candidate.files for path in paths)
-        sources = frozenset(path for path in files if store.is_source(path))
+        sources = frozenset(path for path in files if store.contents.is_source(path))
         parts = (part for _, part in store.content(content.source.content_id))
         same = (part.generation for part in parts if part.source_path == content.source.path)
         owners = _owners(conversion for conversion in found if conversion)

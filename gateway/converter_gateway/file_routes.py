@@ -12,8 +12,9 @@ from conversion_operator.cluster.errors import NotFound
 from converter_gateway import files
 from converter_gateway.download import SAFE, Download
 from converter_gateway.errors import ApiError
-from converter_gateway.file_client import Unreadable
+from converter_gateway.file_client import RemoteFile, Unreadable
 from converter_gateway.file_server.ranges import is_range
+from converter_gateway.files import OutputFile
 from converter_gateway.responses import one_error
 from converter_gateway.routes import JobId, RouteContext
 from media_converter.contract import MAX_OUTPUTS
@@ -37,6 +38,9 @@ _CHANGED: Final = (
     "the file server may not read it (file_not_readable)."
 )
 
+_FIRST_BYTE: Final = "bytes=0-0"
+_PART: Final = "The part that the header Range names."
+
 Attempt = Annotated[
     int | None,
     Query(ge=1, le=999_999, description="The number of the attempt. Default: the last one."),
@@ -58,7 +62,13 @@ def file_router(context: RouteContext) -> APIRouter:
     router = APIRouter(prefix="/api/v1/converter", tags=["files"])
     _add_logs(router, context)
     _add_outputs(router, context)
+    _add_vtt(router, context)
     return router
+
+
+def _part(wanted: str) -> str:
+    """The header Range if it is one that the file server knows. Others are ignored."""
+    return wanted if is_range(wanted) else ""
 
 
 async def _read(context: RouteContext, request: Request, job_id: str) -> Conversion:
@@ -86,11 +96,20 @@ def _add_logs(router: APIRouter, context: RouteContext) -> None:
         response_class=Response,
         responses={
             200: {"content": {"text/plain": text}, "headers": source},
+            206: {"content": {"text/plain": text}, "description": _PART},
             **one_error(404, _NOT_THERE.format(what="log of the attempt")),
+            416: {"description": "The log has no such part."},
         },
     )
-    async def logs(request: Request, job_id: JobId, attempt: Attempt = None) -> Response:
-        """Also while the conversion runs, and after its pod was deleted."""
+    async def logs(
+        request: Request, job_id: JobId, attempt: Attempt = None, byte_range: Range = ""
+    ) -> Response:
+        """Also while the conversion runs, and after its pod was deleted.
+
+        A log grows at its end, so a reader can ask for what is new with `Range`. A log of more than
+        1 MiB is replaced by a shorter one. So ask for some bytes that you have, too, and read the
+        whole log again if they have changed.
+        """
         conversion = await _read(context, request, job_id)
         last = files.last_attempt(conversion)
         number = attempt or last
@@ -98,7 +117,9 @@ def _add_logs(router: APIRouter, context: RouteContext) -> None:
         file = None
         # The converter may have had another user when it wrote the log.
         with suppress(Unreadable):
-            file = await context.files.open(conversion.key.namespace, path) if path else None
+            if path:
+                part = _part(byte_range)
+                file = await context.files.open(conversion.key.namespace, path, part)
         headers = {**SAFE, "Content-Type": _TEXT}
         if file is not None:
             stall = context.settings.gateway_stall_seconds
@@ -107,6 +128,28 @@ def _add_logs(router: APIRouter, context: RouteContext) -> None:
         if not kept or number != last:
             raise ApiError(404, f"there is no log of attempt {number}", reason=LOG_MISSING)
         return Response(_ONLY_END + kept, headers=headers | {SOURCE: "status"})
+
+
+async def _open_output(
+    context: RouteContext, conversion: Conversion, index: int, output: OutputFile, wanted: str
+) -> RemoteFile:
+    """The file of an output, or the part ``wanted`` of it.
+
+    Raises ApiError if it is not on the volume, or if its size is not that of the output.
+    """
+    file = await context.files.open(conversion.key.namespace, output.path, wanted)
+    if file is None:
+        message = f"the file of output {index} is no longer on the volume"
+        raise ApiError(404, message, reason=OUTPUT_MISSING)
+    if file.size != output.size:
+        file.close()
+        raise ApiError(
+            409,
+            f"the file of output {index} is not the one that the conversion made: its size is "
+            "another one",
+            reason=OUTPUT_CHANGED,
+        )
+    return file
 
 
 def _add_outputs(router: APIRouter, context: RouteContext) -> None:
@@ -119,7 +162,7 @@ def _add_outputs(router: APIRouter, context: RouteContext) -> None:
         response_class=Response,
         responses={
             200: content,
-            206: content | {"description": "The part that the header Range names."},
+            206: content | {"description": _PART},
             **one_error(404, _NOT_THERE.format(what="such output, or its file")),
             **one_error(409, _CHANGED),
             416: {"description": "The file has no such part."},
@@ -135,28 +178,51 @@ def _add_outputs(router: APIRouter, context: RouteContext) -> None:
             raise ApiError(
                 404, f"the conversion has not made an output {index}", reason=OUTPUT_MISSING
             )
-        wanted = byte_range if is_range(byte_range) else ""
+        wanted = _part(byte_range)
         if request.headers.get("if-range", output.etag) != output.etag:
             wanted = ""
-        file = await context.files.open(conversion.key.namespace, output.path, wanted)
-        if file is None:
-            raise ApiError(
-                404,
-                f"the file of output {index} is no longer on the volume",
-                reason=OUTPUT_MISSING,
-            )
-        if file.size != output.size:
-            file.close()
-            raise ApiError(
-                409,
-                f"the file of output {index} is not the one that the conversion made: its size "
-                "is another one",
-                reason=OUTPUT_CHANGED,
-            )
+        file = await _open_output(context, conversion, index, output, wanted)
         headers = {
             **SAFE,
             "Content-Type": output.content_type,
             "Content-Disposition": output.disposition,
             "ETag": output.etag,
         }
+        return Download(file, headers, context.settings.gateway_stall_seconds)
+
+
+def _add_vtt(router: APIRouter, context: RouteContext) -> None:
+    text: dict[str, Any] = {"schema": {"type": "string"}}
+
+    @router.get(
+        "/outputs/{job_id}/{index}/vtt",
+        summary="Get the WebVTT file of a storyboard",
+        response_class=Response,
+        responses={
+            200: {"content": {"text/vtt": text}},
+            206: {"content": {"text/vtt": text}, "description": _PART},
+            **one_error(404, _NOT_THERE.format(what="such storyboard, or its WebVTT file")),
+            **one_error(409, _CHANGED),
+            416: {"description": "The file has no such part."},
+        },
+    )
+    async def vtt(
+        request: Request, job_id: JobId, index: Index, byte_range: Range = ""
+    ) -> Response:
+        """The file beside the image. It has no ETag, because the status has no SHA-256 of it."""
+        conversion = await _read(context, request, job_id)
+        path, file = files.vtt_path(conversion, index), None
+        output = files.output_file(conversion, index)
+        if path and output:
+            # The status says nothing about the WebVTT file. If the image was replaced, so was it.
+            (await _open_output(context, conversion, index, output, _FIRST_BYTE)).close()
+            # Without an ETag, nobody can say that a part belongs to what they have.
+            wanted = "" if "if-range" in request.headers else _part(byte_range)
+            file = await context.files.open(conversion.key.namespace, path, wanted)
+        if path is None or file is None:
+            raise ApiError(
+                404, f"there is no WebVTT file of an output {index}", reason=OUTPUT_MISSING
+            )
+        name = files.disposition(path, files.VTT)
+        headers = {**SAFE, "Content-Type": files.VTT, "Content-Disposition": name}
         return Download(file, headers, context.settings.gateway_stall_seconds)

@@ -44,6 +44,24 @@ def folder_of(setting: str, namespace: str) -> str:
     return setting.strip().strip("/").replace("{namespace}", namespace)
 
 
+def mounted_folder(variable: str) -> str:
+    """The folder of the volume that the variable FILES_FOLDER says. "": the whole volume.
+
+    The kubelet mounts this folder: it is the ``subPathExpr`` of the mount. So the text must mean
+    to us what it means to the kubelet. Raises ValueError if it does not. An empty text means that
+    the mount may be any folder, because the kubelet refuses to expand it.
+    """
+    if variable == ".":
+        return ""
+    parts = variable.split("/")
+    if not all(parts) or {".", ".."} & set(parts) or "{" in variable or "$" in variable:
+        raise ValueError(
+            f"FILES_FOLDER is {variable!r}: write a dot for the whole volume, or a folder of it "
+            "without a slash at its ends, with $(POD_NAMESPACE) for {namespace}"
+        )
+    return variable
+
+
 def sign(secret: bytes, request: FileRequest) -> str:
     """The signature of a request, in hexadecimal."""
     # JSON-free and unambiguous: each part is preceded by its length.

@@ -17,7 +17,8 @@ from conversion_operator.cluster.conversions import Conversion
 from converter_gateway.outputs import outputs_of
 from converter_gateway.translate import phase_of
 from media_converter.contract import OutputState
-from media_converter.options import LOG_FOLDER
+from media_converter.forbidden_paths import LOG_FOLDER
+from media_converter.options import output_files
 
 _UID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._ -]")
@@ -42,6 +43,7 @@ _CONTENT_TYPES: Final = MappingProxyType(
 )
 """By ``container`` of the status: what the converter has found in the file it wrote."""
 OTHER: Final = "application/octet-stream"
+VTT: Final = "text/vtt; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,17 @@ class OutputFile:
 
     @property
     def disposition(self) -> str:
-        """The header Content-Disposition. A browser shows media, and saves everything else."""
-        kind = "inline" if self.content_type.startswith(("image/", "audio/", "video/")) else ""
-        name = self.path.rpartition("/")[2]
-        plain = _NOT_IN_NAMES.sub("_", name)
-        encoded = quote(name.encode("utf-8", "replace"), safe="")
-        return f"{kind or 'attachment'}; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
+        """The header Content-Disposition."""
+        return disposition(self.path, self.content_type)
+
+
+def disposition(path: str, content_type: str) -> str:
+    """The header Content-Disposition. A browser shows media, and saves everything else."""
+    kind = "inline" if content_type.startswith(("image/", "audio/", "video/")) else "attachment"
+    name = path.rpartition("/")[2]
+    plain = _NOT_IN_NAMES.sub("_", name)
+    encoded = quote(name.encode("utf-8", "replace"), safe="")
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
 
 
 def log_path(conversion: Conversion, attempt: int) -> str | None:
@@ -86,7 +93,7 @@ def output_file(conversion: Conversion, index: int) -> OutputFile | None:
     if conversion.dry_run or status is None or not 0 <= index < len(specs):
         return None
     path = normal_path(specs[index].output_file)
-    if conversion.has_several:
+    if conversion.has_output_list:
         found = (status.outputs or [])[index : index + 1]
         if not found or found[0].state is not OutputState.SUCCEEDED:
             return None
@@ -99,3 +106,15 @@ def output_file(conversion: Conversion, index: int) -> OutputFile | None:
     if size is None or sha256 is None:
         return None
     return OutputFile(path, size, sha256, _CONTENT_TYPES.get(container or "", OTHER))
+
+
+def vtt_path(conversion: Conversion, index: int) -> str | None:
+    """The path of the WebVTT file of a storyboard that has been made. None if there is none.
+
+    The converter publishes it with the storyboard. The status says nothing else about it.
+    """
+    made = output_file(conversion, index)
+    if made is None:
+        return None
+    found = output_files(outputs_of(conversion)[index].conversion_type, made.path)
+    return found[1] if len(found) > 1 else None

@@ -18,11 +18,14 @@ from converter_gateway.records import Record
 
 Newest = tuple[float, str]
 """Minus the Unix time of the creation, and the name: the newest first."""
+Ended = tuple[float, float, str]
+"""Minus the Unix time of the end, and the key of Newest: the latest end first."""
 Waiting = tuple[str, datetime, int, str, str]
 """The queue, and the place in it: the next one first."""
 Key = tuple[Any, ...]
-"""One of both. Those of one list compare."""
+"""One of these. Those of one list compare."""
 
+_ENDED: Final = frozenset(phase for phase in Phase if phase.terminal)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 _TOKEN_MAX_LENGTH: Final = 2048
 
@@ -56,21 +59,27 @@ NO_FILTER: Final = Filter()
 class Listing:
     """The names of all conversions of a namespace: the newest first, and by phase.
 
-    Those that wait are in the order of their queues. A change of one conversion costs a search and
-    an insertion in two sorted lists, and nothing if its phase and its place stay.
+    Those that wait are in the order of their queues. Those that have ended are also in the order of
+    their ends. An end does not change, so only new ends come between two pages, and these come
+    before the first one. A change of one conversion costs a search and an insertion in two sorted
+    lists, in three at its end, and nothing if its phase and its place stay.
     """
 
     def __init__(self) -> None:
         self._newest: list[Newest] = []
         self._phases: dict[Phase, list[Any]] = {phase: [] for phase in Phase}
+        self._ends: dict[Phase, list[Ended]] = {phase: [] for phase in _ENDED}
 
     def rebuild(self, records: Collection[Record]) -> None:
         """Start again with these. Visits all, once for each list that replaces the store."""
         self._newest = sorted(record.facets.order for record in records)
         self._phases = {phase: [] for phase in Phase}
+        self._ends = {phase: [] for phase in _ENDED}
         for record in records:
             self._phases[record.phase].append(_phase_key(record))
-        for keys in self._phases.values():
+            if record.facets.ended:
+                self._ends[record.phase].append(record.facets.ended)
+        for keys in (*self._phases.values(), *self._ends.values()):
             keys.sort()
 
     def move(self, before: Record | None, after: Record | None) -> None:
@@ -87,12 +96,19 @@ class Listing:
             source = self._phases[old_phase] if old_phase else []
             target = self._phases[new_phase] if new_phase else []
             _replace(source, old_key, target, new_key)
+        old_end = before.facets.ended if before else None
+        new_end = after.facets.ended if after else None
+        if (old_phase, old_end) != (new_phase, new_end):
+            _replace(self._ends_in(old_phase), old_end, self._ends_in(new_phase), new_end)
+
+    def _ends_in(self, phase: Phase | None) -> list[Ended]:
+        return self._ends.get(phase, []) if phase else []
 
     def names(self, phases: Collection[Phase], after: Key | None) -> Iterator[str]:
         """The names of the conversions in these phases, in their order, after a key.
 
-        Without phases, those in all phases. Only if all wait, the order is that of the queues. Do
-        not change the store while you iterate.
+        Without phases, those in all phases. If all wait, the order is that of the queues. If all
+        have ended, it is that of their ends. Do not change the store while you iterate.
         """
         return (name_of(key) for key in self._keys(frozenset(phases), after))
 
@@ -101,6 +117,8 @@ class Listing:
             return _from(self._newest, after)
         if phases == {Phase.QUEUED}:
             return _from(self._phases[Phase.QUEUED], after)
+        if phases <= _ENDED:
+            return heapq.merge(*(_from(self._ends[phase], after) for phase in sorted(phases)))
         if Phase.QUEUED not in phases:
             return heapq.merge(*(_from(self._phases[phase], after) for phase in sorted(phases)))
         # The two orders differ, so this visits all names.
@@ -110,12 +128,21 @@ class Listing:
 
 def key_of(record: Record, phases: Collection[Phase]) -> Key:
     """The key of a conversion in the order of :meth:`Listing.names`."""
-    return _phase_key(record) if set(phases) == {Phase.QUEUED} else record.facets.order
+    if set(phases) == {Phase.QUEUED}:
+        return _phase_key(record)
+    if phases and _ENDED.issuperset(phases) and record.facets.ended:
+        return record.facets.ended
+    return record.facets.order
+
+
+def is_newest_first(phases: Collection[Phase]) -> bool:
+    """True if the order of the conversions in these phases is that of their creation."""
+    return not phases or not (set(phases) == {Phase.QUEUED} or _ENDED.issuperset(phases))
 
 
 def name_of(key: Key) -> str:
     """The name in a key."""
-    return str(key[1] if len(key) == 2 else key[3])
+    return str(key[3] if len(key) == 5 else key[-1])
 
 
 def encode_token(key: Key) -> str:
@@ -139,6 +166,10 @@ def decode_token(text: str, phases: Collection[Phase]) -> Key | None:
             case [str(queue), str(time), int(number), str(name), str(uid)]:
                 at = datetime.fromisoformat(time)
                 return queue, at if at.tzinfo else at.replace(tzinfo=UTC), number, name, uid
+    elif phases and _ENDED.issuperset(phases):
+        match parts:
+            case [float(ended) | int(ended), float(created) | int(created), str(name)]:
+                return float(ended), float(created), name
     else:
         match parts:
             case [float(created) | int(created), str(name)]:

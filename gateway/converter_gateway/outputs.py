@@ -48,7 +48,7 @@ def to_items(conversion: Conversion) -> list[Item]:
 def to_details(conversion: Conversion) -> list[Item]:
     """One item for each output, also for a single one, whose facts have another place."""
     status = conversion.status
-    if conversion.has_several or status is None or not conversion.finished:
+    if conversion.has_output_list or status is None or not conversion.finished:
         return to_items(conversion)
     made = status.phase is Phase.SUCCEEDED and not conversion.dry_run
     facts = status.output.model_dump(exclude_none=True) if made and status.output else {}
@@ -82,7 +82,7 @@ def _identities(conversion: Conversion) -> list[Item]:
     """What the request says about each output."""
     annotations = conversion.annotations
     paths = caller_paths.parse(annotations.get(names.CALLER_PREFIXES_ANNOTATION, ""))
-    single = None if conversion.has_several else annotations.get(names.CALLER_OUTPUT_ANNOTATION)
+    single = None if conversion.has_output_list else annotations.get(names.CALLER_OUTPUT_ANNOTATION)
     return [
         {
             "conversion_type": str(output.conversion_type),

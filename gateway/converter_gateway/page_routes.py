@@ -37,7 +37,8 @@ Phases = Annotated[
     Query(
         max_length=6,
         description="Only conversions in these phases. If it is Queued alone, they come in the "
-        "order of their queues. Otherwise the newest comes first.",
+        "order of their queues. If all phases are ends, the latest end comes first. Otherwise the "
+        "newest comes first.",
     ),
 ]
 Type = Annotated[
@@ -111,7 +112,7 @@ def _add_lists(router: APIRouter, context: RouteContext, browser: Browser) -> No
         limit: Limit = 50,
         continue_: Continue = "",
     ) -> Response:
-        """One page, with the number of conversions in each phase. The newest come first."""
+        """One page, with the number of conversions in each phase that match."""
         namespace = await context.check_access(request, "list")
         chosen = Filter(str(type or ""), queue, search.lower())
         query = PageQuery(frozenset(map(Phase, phase)), chosen, limit, continue_)
@@ -167,7 +168,7 @@ def _add_retries(router: APIRouter, context: RouteContext, retries: Retries) -> 
     async def retry_failed(
         request: Request, limit: RetryLimit = MOST_AT_ONCE, continue_: RetryContinue = ""
     ) -> ResponseBody:
-        """Retries the newest that have failed and have no retry.
+        """Retries those that have failed last and have no retry.
 
         Repeat it with `continue` until the response has none. Those that cannot be retried are in
         `refused`, and are not tried again with `continue`.

@@ -7,7 +7,7 @@ conversion, and the few fields that the routes select, sort and count by.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from sys import intern
 from typing import Final
@@ -32,13 +32,22 @@ _COMPRESS_ABOVE: Final = 1024
 class Place:
     """The place of a record. Those of one namespace and ConversionQueue sort by ``key``.
 
-    ``not_before`` is the time at which the back-off ends, None if there is none.
+    ``not_before`` is the time at which the back-off ends, None if there is none. ``told_at`` is the
+    resourceVersion at which the conversion first had this reason, as far as the store has seen it.
+    Later changes of the object, such as a new label, say nothing about the reason.
     """
 
     queue: str
     key: tuple[datetime, int, str, str]
     reason: str
     not_before: datetime | None
+    told_at: int = 0
+
+    def after(self, known: Place | None) -> Place:
+        """This place, if the conversion had the place ``known`` before."""
+        if known is None or known.reason != self.reason:
+            return self
+        return replace(self, told_at=known.told_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +77,15 @@ class ContentPart:
 class Facets:
     """What lists sort and filter a record by.
 
-    ``order`` sorts the newest first: minus the Unix time of the creation, and the name. ``kinds``
-    are the types of its outputs. ``text`` has what a search looks at, in lower case: the name and
-    the paths, each in a line. ``retry_of`` is the uid of the conversion that this one retries, ""
-    if it is no retry.
+    ``order`` sorts the newest first: minus the Unix time of the creation, and the name. ``ended``
+    sorts those that have ended, the latest end first: minus the Unix time of the end, and
+    ``order``. It is None before the end. ``kinds`` are the types of its outputs. ``text`` has what
+    a search looks at, in lower case: the name and the paths, each in a line. ``retry_of`` is the
+    uid of the conversion that this one retries, "" if it is no retry.
     """
 
     order: tuple[float, str]
+    ended: tuple[float, float, str] | None
     kinds: tuple[str, ...]
     queue: str
     text: str
@@ -132,13 +143,22 @@ class Record:
         position: int | None = None,
         now: datetime | None = None,
         estimate: Estimate | None = None,
+        reason: str | None = None,
     ) -> bytes:
         """The JSON of the response, as of :func:`~converter_gateway.translate.to_response`.
 
-        With an ``estimate``, it also has the fields of that, unless the conversion has ended.
+        With an ``estimate``, it also has the fields of that, unless the conversion has ended. A
+        ``reason`` replaces the stored one of a conversion that waits. None: the stored one.
         """
         json = self.data if self.data.startswith(b"{") else zlib.decompress(self.data)
         extra = b""
+        if reason is not None and self.place and reason != self.place.reason:
+            # In a text of the response, a quotation mark is escaped: so nothing else is the same.
+            stored, now_true = (b'"reason":"%b"' % r.encode() for r in (self.place.reason, reason))
+            if stored in json:
+                json = json.replace(stored, now_true, 1)
+            else:  # the operator has not written its status yet
+                extra = b"," + now_true
         if position is not None:
             extra += b',"queue_position":%d' % position
         if now is not None and not self.finished:
@@ -222,7 +242,8 @@ def _place(conversion: Conversion) -> Place | None:
     if place is None:
         return None
     reason = conversion.status.reason if conversion.status else conversion.pending_reason
-    return Place(place.queue, place.key, intern(str(reason)), place.not_before)
+    told_at = conversion.version
+    return Place(place.queue, place.key, intern(str(reason)), place.not_before, told_at)
 
 
 def _facets(conversion: Conversion) -> Facets:
@@ -234,13 +255,21 @@ def _facets(conversion: Conversion) -> Facets:
     )
     # A path may be there twice: in the words of the caller, and normalized.
     text = "\n".join(dict.fromkeys((name, *filter(None, paths))))
+    order = (-conversion.created.timestamp(), name)
     return Facets(
-        order=(-conversion.created.timestamp(), name),
+        order=order,
+        ended=(-_end(conversion).timestamp(), *order) if phase_of(conversion).terminal else None,
         kinds=tuple(map(intern, conversion.output_types or (conversion.conversion_type,))),
         queue=intern(conversion.queue),
         text=text[:_TEXT_MAX_LENGTH].lower(),
         retry_of=annotations.get(names.RETRY_ANNOTATION, ""),
     )
+
+
+def _end(conversion: Conversion) -> datetime:
+    """When the conversion ended. If its status does not say so, when it was created."""
+    end = conversion.status.completion_time if conversion.status else None
+    return end or conversion.created
 
 
 def _content(conversion: Conversion) -> ContentPart | None:

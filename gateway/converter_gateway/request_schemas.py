@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from conversion_operator.api.spec import CALLBACK_URL_PATTERN, QUEUE_PATTERN
 from media_converter.contract import MAX_OUTPUTS, ConversionType
+from media_converter.forbidden_paths import FORBIDDEN_CHARACTERS
 from media_converter.option_values import (
     Choices,
     Colour,
@@ -22,14 +23,7 @@ from media_converter.option_values import (
     Whole,
     Words,
 )
-from media_converter.options import (
-    FORBIDDEN_CHARACTERS,
-    FORMATS,
-    MAX_LENGTH,
-    Option,
-    extensions_of,
-    options_of,
-)
+from media_converter.options import FORMATS, MAX_LENGTH, Option, extensions_of, options_of
 
 Schema = dict[str, Any]
 

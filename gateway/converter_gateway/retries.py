@@ -42,7 +42,7 @@ class Retries:
         return {"job_id": name, "status": "started" if created else "existing", "message": message}
 
     async def retry_failed(self, write: WriteRequest, limit: int, token: str = "") -> ResponseBody:
-        """Retry the conversions of a namespace that have failed, the newest first.
+        """Retry the conversions of a namespace that have failed, the latest end first.
 
         ``token`` is the continue of the response before, "" for the first ones. So one that cannot
         be retried keeps no other from its retry. Those that have a retry are left out. Visits all
@@ -100,7 +100,7 @@ class Retries:
 
 
 def to_retry(store: Store, after: Key | None = None) -> list[Record]:
-    """The conversions that have failed and have no retry, the newest first, after a key.
+    """The conversions that have failed and have no retry, the latest end first, after a key.
 
     Visits all that have failed, once for each request to retry all.
     """

@@ -14,12 +14,9 @@ import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from conversion_operator.api import spec
-from conversion_operator.api.spec import (
-    ApiModel,
-    ConversionJobSpec,
-    ConversionOptions,
-    OutputSpec,
-)
+from conversion_operator.api.api_model import ApiModel
+from conversion_operator.api.conversion_options import ConversionOptions
+from conversion_operator.api.spec import ConversionJobSpec, OutputSpec
 from converter_gateway.errors import ApiError
 from converter_gateway.requests import check_options, check_output
 from converter_gateway.settings import GatewaySettings

@@ -203,7 +203,8 @@ class Service:
         waits = known is not None and known.uid == record.uid and not record.finished
         position = watch.store.position(job_id) if waits else None
         estimate = watch.store.estimate(job_id, record.uid) if waits else UNKNOWN
-        return record.response(position, estimate=estimate)
+        reason = watch.store.reason(record) if waits else None
+        return record.response(position, estimate=estimate, reason=reason)
 
     async def cancel(self, write: WriteRequest, job_id: str) -> ResponseBody:
         """Request the cancellation. Raises ApiError 404 if it is unknown or has ended."""
@@ -239,7 +240,10 @@ class Service:
         jobs = await _in_turns(
             records,
             lambda record: record.response(
-                positions.get(record.name), now, store.estimate(record.name, record.uid)
+                positions.get(record.name),
+                now,
+                store.estimate(record.name, record.uid),
+                store.reason(record),
             ),
         )
         return b'{"active_jobs":[%b],"total_active":%d}' % (b",".join(jobs), len(jobs))

@@ -9,26 +9,23 @@ visible at once, and older watch events do not replace it.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import chain
-from typing import Final
 from weakref import WeakValueDictionary
 
 from conversion_operator.api.status import Phase
 from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
 from converter_gateway import events
+from converter_gateway.content_index import ContentIndex
 from converter_gateway.estimates import UNKNOWN, Estimate
 from converter_gateway.event_log import IDLE_LOG_BYTES, LOG_BYTES, Entry, EventLog
 from converter_gateway.listing import Listing
 from converter_gateway.outlook import Outlook
 from converter_gateway.records import ContentPart, Place, Record, record_of
-
-_Key = tuple[datetime, int, str, str]
-_NAME: Final = 2  # in a _Key
+from converter_gateway.waiting import SHARED, Waiting
 
 
 class Store:
@@ -44,6 +41,7 @@ class Store:
         self.log = EventLog(0)
         self._listeners = 0
         self._records: dict[str, Record] = {}
+        self._waiting = Waiting(self._records.get)
         # By name, what the watch has told last about an object of which the store has a newer
         # version. None: the watch has told nothing.
         self._ahead: dict[str, Record | None] = {}
@@ -64,14 +62,10 @@ class Store:
         self._ahead.clear()
         self._outlook.clear()
         self._unfinished: dict[str, Record] = {}
-        # Those that wait, by the name of their ConversionQueue.
-        self._queues: dict[str, list[_Key]] = {}
+        self._waiting.clear()
         self.phases: Counter[Phase] = Counter()
         self.succeeded_seconds, self.succeeded_timed = 0.0, 0
-        self._parts: dict[str, set[str]] = {}
-        self._outputs: dict[str, set[str]] = {}
-        self._claims: dict[str, set[str]] = {}
-        self._sources: Counter[str] = Counter()
+        self.contents = ContentIndex()
         self.listing = Listing()
 
     # Reading
@@ -110,48 +104,44 @@ class Store:
         record = self._records.get(name)
         if record is None or record.place is None:
             return None
-        return bisect_left(self._queues[record.place.queue], record.place.key) + 1
+        return self._waiting.position(record.place)
+
+    def reason(self, record: Record) -> str | None:
+        """Why a conversion waits, which may be newer than its status. None if it does not wait.
+
+        ``record`` may be newer than that of the store.
+        """
+        known = self._records.get(record.name)
+        if record.place is None or known is None or known.uid != record.uid:
+            return None
+        return self._waiting.reason(record.place)
 
     def queue(self) -> Iterator[tuple[int, str, Place]]:
         """The positions, names and places of all conversions that wait, queue by queue."""
-        queues = (enumerate(keys, 1) for _, keys in sorted(self._queues.items()))
-        for position, key in chain.from_iterable(queues):
-            place = self._records[key[_NAME]].place
+        for position, name in self._waiting:
+            place = self._records[name].place
             if place is not None:
-                yield position, key[_NAME], place
+                yield position, name, replace(place, reason=self._waiting.reason(place))
 
     def positions(self) -> dict[str, int]:
         """The position of each conversion that waits, by name. Visits these."""
-        return {
-            key[_NAME]: position
-            for keys in self._queues.values()
-            for position, key in enumerate(keys, 1)
-        }
+        return {name: position for position, name in self._waiting}
 
     def estimate(self, name: str, uid: str | None = None) -> Estimate:
         """When a conversion starts and ends, about. Unknown if the store does not have it."""
         if (record := self._records.get(name)) is None or uid not in (None, record.uid):
             return UNKNOWN
-        keys = self._queues[record.place.queue] if record.place else []
-        waiting = (self._records[key[_NAME]] for key in keys)
+        place = record.place
+        if place and self._waiting.reason(place) in SHARED:
+            return UNKNOWN
+        names = self._waiting.names(place.queue) if place else iter(())
+        waiting = (self._records[one] for one in names)
         return self._outlook.estimate(record, self.position(name), waiting, self._now().timestamp())
 
     def content(self, content_id: str) -> list[tuple[Record, ContentPart]]:
         """The ConversionJobs of a content."""
-        found = (self._records[name] for name in self._parts.get(content_id, ()))
+        found = (self._records[name] for name in self.contents.of(content_id))
         return [(record, record.content) for record in found if record.content]
-
-    def writers(self, output: str) -> frozenset[str]:
-        """The names of the ConversionJobs of the content pipeline that have this output."""
-        return frozenset(self._outputs.get(output, ()))
-
-    def claimants(self, claim: str) -> frozenset[str]:
-        """The names of the ConversionJobs of the content pipeline with this digest of a claim."""
-        return frozenset(self._claims.get(claim, ()))
-
-    def is_source(self, path: str) -> bool:
-        """True if a content has this file as its source."""
-        return self._sources[path] > 0
 
     def change_of(self, name: str) -> asyncio.Future[None]:
         """A future that is done after the next change of this ConversionJob.
@@ -207,11 +197,7 @@ class Store:
         for record in newer:
             self._ahead[record.name] = self._records.get(record.name)
             self._put(record, queued=False)
-        for record in self._records.values():
-            if record.place:
-                self._queues.setdefault(record.place.queue, []).append(record.place.key)
-        for keys in self._queues.values():
-            keys.sort()
+        self._waiting.add_all(self._records.values())
         self.listing.rebuild(self._records.values())
         self._deleted = None
         self.version = self._sure = version
@@ -325,6 +311,8 @@ class Store:
     def _put(self, record: Record, *, queued: bool = True) -> None:
         """Add or replace a record. Without ``queued``, the caller sorts the queue afterwards."""
         known = self._records.get(record.name)
+        if record.place and known is not None and known.uid == record.uid:
+            record = replace(record, place=record.place.after(known.place))
         if queued:
             self._outlook.learn(known, record)
             self.listing.move(known, record)
@@ -334,13 +322,9 @@ class Store:
             self._unfinished[record.name] = record
         self._count(record, 1)
         if record.place and queued:
-            insort(self._queues.setdefault(record.place.queue, []), record.place.key)
+            self._waiting.add(record.place)
         if record.content:
-            self._parts.setdefault(record.content.content_id, set()).add(record.name)
-            self._claims.setdefault(record.content.claim, set()).add(record.name)
-            for output in record.content.outputs:
-                self._outputs.setdefault(output, set()).add(record.name)
-            self._sources[record.content.source_path] += 1
+            self.contents.add(record.name, record.content)
 
     def _delete(self, name: str) -> None:
         self.listing.move(self._records.get(name), None)
@@ -354,18 +338,9 @@ class Store:
         self._unfinished.pop(name, None)
         self._count(record, -1)
         if record.place and queued:
-            keys = self._queues[record.place.queue]
-            del keys[bisect_left(keys, record.place.key)]
-            if not keys:
-                del self._queues[record.place.queue]
+            self._waiting.remove(record.place)
         if record.content:
-            _discard(self._parts, record.content.content_id, name)
-            _discard(self._claims, record.content.claim, name)
-            for output in set(record.content.outputs):
-                _discard(self._outputs, output, name)
-            self._sources[record.content.source_path] -= 1
-            if not self._sources[record.content.source_path]:
-                del self._sources[record.content.source_path]
+            self.contents.remove(name, record.content)
 
     def _count(self, record: Record, change: int) -> None:
         self.phases[record.phase] += change
@@ -373,35 +348,3 @@ class Store:
         if record.seconds is not None:
             self.succeeded_seconds += change * record.seconds
             self.succeeded_timed += change
-
-
-def _discard(index: dict[str, set[str]], key: str, name: str) -> None:
-    index[key].discard(name)
-    if not index[key]:
-        del index[key]
-
-
-def latest_parts(
-    parts: Iterable[tuple[Record, ContentPart]],
-) -> list[tuple[Record, ContentPart, int]]:
-    """The latest owner of each output of a content, sorted by source and output.
-
-    The number is that of the output. A ConversionJob whose outputs are unknown has one.
-    """
-    latest: dict[str, tuple[Record, ContentPart, int]] = {}
-    claims: dict[str, str] = {}
-    ordered = sorted(parts, key=lambda pair: pair[1].order)
-    for record, part in ordered:
-        claims[part.claim] = record.name
-    for record, part in ordered:
-        if part.whole and claims[part.claim] != record.name:
-            continue
-        # No path is empty.
-        for number, output in enumerate(part.outputs or ("",)):
-            latest[output or record.name] = (record, part, number)
-    return sorted(latest.values(), key=_by_path)
-
-
-def _by_path(found: tuple[Record, ContentPart, int]) -> tuple[str, str]:
-    _, part, number = found
-    return part.source_path, part.outputs[number] if part.outputs else ""

@@ -61,7 +61,7 @@ def to_response(
         "output_file": annotations.get(names.CALLER_OUTPUT_ANNOTATION, conversion.output_file),
         "phase": str(phase),
     }
-    if conversion.has_several:
+    if conversion.has_output_list:
         del response["conversion_type"], response["output_file"]
     progress = status.progress if status else None
     end = status.completion_time if status else None
@@ -90,7 +90,7 @@ def _several(conversion: Conversion) -> ResponseBody:
     """The fields that a conversion with one output does not have. None: left out."""
     spec = conversion.spec
     dry_run = conversion.dry_run
-    listed = outputs.to_items(conversion) if conversion.has_several and not dry_run else None
+    listed = outputs.to_items(conversion) if conversion.has_output_list and not dry_run else None
     return {
         "profile": spec.profile if spec else None,
         # An empty list: the profile is not resolved.

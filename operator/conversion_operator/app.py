@@ -38,6 +38,7 @@ from conversion_operator.controller.queue_status import QueueStatus
 from conversion_operator.controller.queue_watch import QueueWatch
 from conversion_operator.controller.queued_statuses import QueuedStatuses
 from conversion_operator.controller.recorder import EventRecorder
+from conversion_operator.controller.reviews import Reviews
 from conversion_operator.controller.schema_check import SchemaCheck
 from conversion_operator.controller.settings import CALLBACK_SECRET, Settings
 from conversion_operator.controller.settings_watch import SettingsReport, SettingsWatch
@@ -78,6 +79,7 @@ class Operator:
         self._metrics = Metrics(self.registry)
         self._queue = WorkQueue(time.monotonic)
         self.store = Store(self._enqueue)
+        self._reviews = Reviews(self._review)
         self._stop = asyncio.Event()
         self._sync = NamespaceSync(
             on_request=self.health.report_list,
@@ -182,6 +184,7 @@ class Operator:
                 self._started = True
                 parts = {
                     "admission": self._admitter.run(),
+                    "reviews": self._reviews.run(),
                     "repair of the queue": self._admitter.repair(),
                     "statuses of waiting conversions": self._queued_statuses.run(),
                     "callbacks": self._callback_loop.run(),
@@ -299,10 +302,13 @@ class Operator:
 
     def _on_synced(self, namespace: str) -> None:
         everywhere = namespace == ALL_NAMESPACES
-        for uid in self.store.uids(lambda name: everywhere or name == namespace):
-            conversion = self.store.conversion(uid)
-            self._enqueue(uid, low_priority=conversion is not None and conversion.finished)
+        self._reviews.add(self.store.uids(lambda name: everywhere or name == namespace))
         self._admitter.wake()
+
+    def _review(self, uid: str, low_priority: bool) -> None:
+        conversion = self.store.conversion(uid)
+        finished = conversion is not None and conversion.finished
+        self._enqueue(uid, low_priority=low_priority or finished)
 
     def _on_queues_changed(self) -> None:
         """Look at what runs: a queue that is drained stops it. The pass tells all that wait.
@@ -315,8 +321,8 @@ class Operator:
             if not conversion.finished and self.store.children(uid).live:
                 self._queue.add(uid)
 
-    def _slots_to_record(self) -> Mapping[str, int]:
-        return self._admitter.slots_to_record()
+    async def _slots_to_record(self) -> Mapping[str, int]:
+        return await self._admitter.slots_to_record()
 
     def _relist(self) -> None:
         for reflector in itertools.chain.from_iterable(self._reflectors.values()):
@@ -327,6 +333,7 @@ class Operator:
         self._metrics.leading.set(leads)
         if not leads:
             self._metrics.forget_term()
+            self._worker.end_term()
         self._admitter.wake()
 
     async def _report_health(self) -> None:
@@ -371,8 +378,7 @@ class Operator:
         self._tracer.use(settings.converter_traces_url)
         if self._started:
             self._namespaces.serve(settings.namespaces)
-        for conversion in self.store.conversions():
-            self._enqueue(conversion.key.uid, low_priority=True)
+        self._reviews.add((each.key.uid for each in self.store.conversions()), low_priority=True)
 
     def _stop_if_failed(self, task: asyncio.Task[None]) -> None:
         """Stop the operator if one of its parts failed. The kubelet then restarts all parts."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
 
 from conversion_operator.api.status import ConversionJobStatus
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 MOST_WAITING: Final = 2048
-"""How many spans may wait. Then further ones are dropped."""
+"""How many spans may wait. Then whole traces are dropped, and their spans are counted."""
 MOST_IN_A_REQUEST: Final = 512
 SEND_SECONDS: Final = 2.0
 """How long spans are collected for one request."""
@@ -54,7 +54,9 @@ def without_secrets(url: str) -> str:
 class _Exporter:
     """Sends spans with the exporter of OpenTelemetry, and tells when that begins to fail or work.
 
-    A thread of the BatchSpanProcessor calls it. ``count`` takes a result and a number of spans.
+    A thread of the BatchSpanProcessor exports. ``count`` takes a result and a number of spans. The
+    BatchSpanProcessor drops the oldest spans when its queue is full, and tells nobody. So this
+    counts the spans that wait, and admits no more than there is room for.
     """
 
     def __init__(
@@ -62,10 +64,29 @@ class _Exporter:
     ) -> None:
         self._inner, self._place, self._count = inner, without_secrets(url), count
         self._failing = False
+        self._lock, self._waiting = threading.Lock(), 0
+
+    def admit(self, spans: int) -> bool:
+        """Whether there is room for the spans of a trace. If not, they are counted as dropped."""
+        with self._lock:
+            fits = self._waiting + spans <= MOST_WAITING
+            self._waiting += spans if fits else 0
+        if not fits:
+            self._count(SpanResult.DROPPED, spans)
+        return fits
+
+    def drop_rest(self) -> None:
+        """Count what still waits as dropped. Called when nothing more is sent."""
+        with self._lock:
+            rest, self._waiting = self._waiting, 0
+        if rest:
+            self._count(SpanResult.DROPPED, rest)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
+        with self._lock:
+            self._waiting -= len(spans)
         try:
             result, why = self._inner.export(spans), ""
         except Exception as error:
@@ -87,6 +108,13 @@ class _Exporter:
         return self._inner.force_flush(timeout_millis)
 
 
+class _Sending(NamedTuple):
+    """What sends spans to one URL."""
+
+    processor: BatchSpanProcessor
+    exporter: _Exporter
+
+
 class Tracer:
     """Sends traces to a URL that may change. ``namespace`` is that of the operator.
 
@@ -97,7 +125,7 @@ class Tracer:
         self, namespace: str, count: Callable[[SpanResult, int], None] = lambda *_: None
     ) -> None:
         self._namespace, self._url, self._count = namespace, "", count
-        self._processor: BatchSpanProcessor | None = None
+        self._sending: _Sending | None = None
         self._resource: Resource | None = None
 
     def use(self, url: str) -> None:
@@ -108,31 +136,31 @@ class Tracer:
         """
         if url == self._url:
             return
-        self._url, former = url, self._processor
-        self._processor = self._open(url) if url else None
+        self._url, former = url, self._sending
+        self._sending = self._open(url) if url else None
         if former is not None:
             _shut_down(former)
 
     def record(self, conversion: Conversion, status: ConversionJobStatus) -> None:
         """Send the trace of a conversion whose final status was stored. Does not wait, or raise."""
-        if self._processor is None:
+        if self._sending is None:
             return
         try:
             trace = find_trace(conversion, status)
-            if trace is not None:
+            if trace is not None and self._sending.exporter.admit(len(trace.spans)):
                 for span in trace.spans:
-                    self._processor.on_end(self._readable(trace, span))
+                    self._sending.processor.on_end(self._readable(trace, span))
         except Exception:
             # A conversion must not fail because of its trace.
             logger.exception("Cannot send the trace of %s", conversion.key.uid)
 
     def close(self) -> None:
         """Send what waits. Blocks for up to CLOSE_SECONDS. The rest is lost then."""
-        if self._processor is not None:
-            _shut_down(self._processor).join(CLOSE_SECONDS)
-            self._processor = None
+        if self._sending is not None:
+            _shut_down(self._sending).join(CLOSE_SECONDS)
+            self._sending = None
 
-    def _open(self, url: str) -> BatchSpanProcessor:
+    def _open(self, url: str) -> _Sending:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -147,12 +175,14 @@ class Tracer:
         for name in _LOGGERS_WITH_URLS:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         inner = OTLPSpanExporter(endpoint=url, timeout=TIMEOUT_SECONDS)
-        return BatchSpanProcessor(
-            cast("SpanExporter", _Exporter(inner, url, self._count)),
+        exporter = _Exporter(inner, url, self._count)
+        processor = BatchSpanProcessor(
+            cast("SpanExporter", exporter),
             max_queue_size=MOST_WAITING,
             max_export_batch_size=MOST_IN_A_REQUEST,
             schedule_delay_millis=SEND_SECONDS * 1000,
         )
+        return _Sending(processor, exporter)
 
     def _readable(self, trace: Trace, span: Span) -> ReadableSpan:
         from opentelemetry.sdk.trace import ReadableSpan
@@ -179,8 +209,13 @@ class Tracer:
         )
 
 
-def _shut_down(processor: BatchSpanProcessor) -> threading.Thread:
+def _shut_down(sending: _Sending) -> threading.Thread:
     """Let it send what waits. A thread does it, because this waits for the collector."""
-    thread = threading.Thread(target=processor.shutdown, name="end of traces", daemon=True)
+
+    def end() -> None:
+        sending.processor.shutdown()  # type: ignore[no-untyped-call]
+        sending.exporter.drop_rest()
+
+    thread = threading.Thread(target=end, name="end of traces", daemon=True)
     thread.start()
     return thread

@@ -22,6 +22,11 @@ _PACE: Final = timedelta(seconds=60)
 """Conversions that have ended within this time show how many slots a queue uses."""
 _WAITS_FOR_A_SLOT: Final = ("WaitingForSlot", "Pending", "")
 _HOLDS_A_SLOT: Final = ("Starting", "Running")
+_SHARED: Final = ("Paused", "CRDOutdated", "ClaimMissing", "QueueMissing", "QueueHeld")
+"""The reasons that all waiting conversions of one namespace and queue have, or none."""
+_FIRST: Final = 8
+"""The operator writes the statuses of the first conversions of a queue first. So they tell a shared
+reason before the others do. One of them may be new, or may wait for something of its own."""
 
 _Place = tuple[str, str]
 """A namespace and a queue."""
@@ -132,14 +137,25 @@ def _waiting(
     free += [now] * (slots - len(free))
     heapq.heapify(free)
     found = {}
+    shared = _shared_reason(queued)
     for each in queued:
-        if each.reason not in _WAITS_FOR_A_SLOT:
+        if shared in _SHARED or each.reason not in _WAITS_FOR_A_SLOT:
             continue
         start, median = free[0], medians.get(_kind(each))
         heapq.heapreplace(free, start + (median or typical))
         if median is not None:
             found[each.key] = Estimate(start, start + median)
     return found
+
+
+def _shared_reason(queued: Sequence[Conversion]) -> str:
+    """Why all conversions of one queue wait. "" if its first ones do not tell.
+
+    The status that was written last is right: it may be the only one that tells the change yet.
+    """
+    told = [c for c in queued[:_FIRST] if c.reason in (*_SHARED, "WaitingForSlot")]
+    latest = max(told, key=lambda c: int(c.raw["metadata"]["resourceVersion"]), default=None)
+    return latest.reason if latest else ""
 
 
 def _free(conversion: Conversion, median: timedelta, now: datetime) -> datetime:

@@ -15,6 +15,7 @@ from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.real.api import RealApi, install_crd
 from tests.component.support.real.cluster import RealCluster
 from tests.component.support.real.processes import ControlPlane
+from tests.component.support.real.waits import shorten
 from tests.component.support.tools import client
 
 
@@ -32,6 +33,12 @@ def control_plane(pytestconfig: pytest.Config) -> Iterator[ControlPlane | None]:
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    if pytestconfig.getoption("real_api"):
+        shorten(monkeypatch)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from conversion_operator.cluster.objects import Resource
 from conversion_operator.controller import admitter as module
+from conversion_operator.controller import backlog as backlog_module
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.store import Store
@@ -120,7 +121,8 @@ async def test_a_backlog_delays_a_pass_but_not_for_long(monkeypatch: pytest.Monk
 
     answer(sync, "my-network")
     admitter = admitting(sync, claim_exists, conversion(), backlog=lambda: backlog[0])
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for each in (module, backlog_module):
+        monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     started: list[str] = []
     admitter._creator.start = lambda uid, *_, **__: started.append(uid)  # type: ignore[method-assign]
     for seconds, count in ((0.0, 0), (1.9, 0), (0.2, 1)):

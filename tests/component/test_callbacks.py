@@ -30,6 +30,7 @@ from tests.component.support.tools import conversion_job
 from tests.component.test_two_operators import expire, holder
 
 HOSTS = f"{HOST},{SLOW_HOST}"
+TRACEPARENT = "00-11111111111111111111111111111111-2222222222222222-01"
 NOTE: dict[str, Any] = {
     "verb": "patch",
     "subresource": "status",
@@ -78,6 +79,7 @@ async def test_each_end_is_told_once(
     notes = {
         "converter.mynetwork.io/content-id": "film-17",
         "converter.mynetwork.io/caller-input-file": "/storage/in/c.mov",
+        "converter.mynetwork.io/traceparent": TRACEPARENT,
     }
     async with running(
         api, tmp_path, callbacks=callback_config(tmp_path / "s"), converter_callback_hosts=HOSTS
@@ -101,6 +103,7 @@ async def test_each_end_is_told_once(
     status, uid = status_of(api, "c"), api.get("conversionjobs", "c")["metadata"]["uid"]
     event, data = delivery.event, data_of(delivery)
     assert delivery.headers["content-type"] == "application/cloudevents+json"
+    assert delivery.headers["traceparent"] == TRACEPARENT
     assert delivery.headers["host"] == f"{HOST}:{receiver.port}"
     assert event["id"] == f"{uid}-{end.lower()}"
     assert event["type"] == f"io.mynetwork.converter.conversion.{end.lower()}"

@@ -163,6 +163,12 @@ async def test_a_status_that_cannot_be_read_is_left_alone(
             await until_phase(later, name, "Succeeded")
         gauge = 'converter_stuck_conversions{cause="StatusUnreadable"}'
         assert op.metric(gauge) == 1
+        # Only the leader counts them.
+        later.mutate("leases", LEASE, lambda o: o["spec"].update(holderIdentity="op-c"))
+        await later.until(lambda: op.metric("converter_leading") == 0)
+        assert op.metric(gauge) == 0
+        later.mutate("leases", LEASE, lambda o: o["spec"].update(leaseDurationSeconds=1))
+        await later.until(lambda: op.metric(gauge) == 1, 20)
         await op.reconcile_all()
         later.mutate("conversionjobs", "c", lambda o: o["metadata"].update(labels={"a": "b"}))
         later.delete("conversionjobs", "c")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conversion_operator.core.manifest import job_name
-from conversion_operator.core.transitions import STATUS_MAX_BYTES
+from conversion_operator.core.status_size import STATUS_MAX_BYTES
 from tests.component.running import (
     attempts_of,
     events_about,
@@ -24,7 +24,6 @@ from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.audit import Request
 from tests.component.support.history import History
 from tests.component.support.invariants import check_all
-from tests.component.support.real.api import RealApi
 from tests.component.support.scripts import (
     drained,
     evicted,
@@ -39,6 +38,8 @@ from tests.component.support.tools import conversion_job
 
 pytestmark = pytest.mark.judged
 
+# The real API server has the same part in several cases of a test: one of them is enough there.
+ONE_IS_ENOUGH = pytest.mark.fake_only("a real API server judges another case of the test")
 STATUS: dict[str, Any] = {
     "verb": "patch",
     "resource": "conversionjobs",
@@ -47,7 +48,9 @@ STATUS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("propagation", ["Background", "Foreground", "Orphan"])
-@pytest.mark.parametrize("operator_up", [True, False])
+@pytest.mark.parametrize(
+    "operator_up", [True, pytest.param(False, marks=ONE_IS_ENOUGH)], ids=["up", "down"]
+)
 async def test_a_conversion_recovers_when_its_job_is_deleted(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path, propagation: str, operator_up: bool
 ) -> None:
@@ -75,8 +78,8 @@ async def test_a_conversion_recovers_when_its_job_is_deleted(
     ("script", "reason"),
     [
         (evicted(), "Evicted"),
-        (preempted(), "Preempted"),
-        (drained(), "Evicted"),
+        pytest.param(preempted(), "Preempted", marks=ONE_IS_ENOUGH),
+        pytest.param(drained(), "Evicted", marks=ONE_IS_ENOUGH),
         (start_error(), "StartError"),
     ],
     ids=["evicted", "preempted", "drained", "start error"],
@@ -322,10 +325,10 @@ async def test_a_foreign_job_with_our_name_is_not_adopted(
 @pytest.mark.parametrize(
     "log",
     [
-        b"x" * 1_000_000,
-        b"\r".join(b"frame %d" % n for n in range(100_000)),
+        pytest.param(b"x" * 1_000_000, marks=ONE_IS_ENOUGH),
+        pytest.param(b"\r".join(b"frame %d" % n for n in range(100_000)), marks=ONE_IS_ENOUGH),
         b"\x00\xff\xfe\x1b[31m" * 10_000,
-        "é😀<&>".encode() * 50_000,
+        pytest.param("é😀<&>".encode() * 50_000, marks=ONE_IS_ENOUGH),
         b"<" * 1_000_000,  # kubectl prints each as six bytes
     ],
     ids=["one line", "carriage returns", "binary", "wide", "signs"],
@@ -368,18 +371,17 @@ async def test_cancelling_at_any_moment_leaves_nothing_behind(
     check_all(api, limit=3)
 
 
+@pytest.mark.fake_only("the clock of a real API server cannot be set")
 async def test_a_pod_without_a_node_gives_up_its_slot_if_another_conversion_waits(
     api: FakeApi, cluster: FakeCluster, tmp_path: Path
 ) -> None:
     """It stays while nobody waits. After it was given up, it starts again when a pod has ended."""
     cluster.script("c", unschedulable(), succeed())
     limits: dict[str, Any] = {"converter_max_parallel": 1, "converter_unschedulable_seconds": 2}
-    if isinstance(api, RealApi):
-        limits["converter_start_timeout_seconds"] = 10
     async with running(api, tmp_path, **limits) as op:
         api.create(conversion_job("c"))
         await api.until(lambda: bool(cluster.pods("c")), 20)
-        await pass_start_timeout(api)
+        api.clock.advance(400)  # the start timeout is 300 s
         await op.reconcile_all()
         await api.until(lambda: status_of(api, "c")["reason"] == "Unschedulable", 20)
         assert len(cluster.pods("c")) == 1
@@ -389,16 +391,6 @@ async def test_a_pod_without_a_node_gives_up_its_slot_if_another_conversion_wait
     assert attempts_of(api, "c") == ["Unschedulable", "Completed"]
     assert status_of(api, "c")["retries"]["notStarted"] == 0
     check_all(api, limit=1)
-
-
-async def pass_start_timeout(api: FakeApi) -> None:
-    """On the real API server it is 10 s."""
-    if not isinstance(api, RealApi):
-        api.clock.advance(400)
-        return
-    begun = api.clock.now()
-    while (api.clock.now() - begun).total_seconds() < 11:
-        await api.real.changed.wait(1)
 
 
 async def test_a_pod_without_a_node_starts_again_when_a_setting_changes(

@@ -198,6 +198,68 @@ async def test_the_log_of_a_conversion_that_runs(api: FakeApi, volume: Path) -> 
         assert (made.status_code, made.json()["code"]) == (404, "output_missing")
 
 
+async def test_what_is_new_in_a_log_is_read_alone(api: FakeApi, volume: Path) -> None:
+    uid = create(api)
+    file = put_log(volume, uid, 2, "one\n")
+    async with api_with_files(api, volume) as client:
+
+        async def get(first: int) -> httpx.Response:
+            return await client.get(f"{BASE}/logs/a", headers={"Range": f"bytes={first}-"})
+
+        assert (await get(4)).status_code == 416
+        with file.open("a") as log:
+            log.write("two\n")
+        part = await get(4)
+        assert (part.status_code, part.text, part.headers["x-log-source"]) == (
+            206,
+            "two\n",
+            "volume",
+        )
+        assert part.headers["content-range"] == "bytes 4-7/8"
+        file.unlink()
+        part = await get(4)
+        assert (part.status_code, part.headers["x-log-source"]) == (200, "status")
+
+
+BOARD = {
+    "conversionType": "video_storyboard",
+    "outputFile": "output/board.x.jpg",
+}
+
+
+async def test_the_webvtt_file_of_a_storyboard(api: FakeApi, volume: Path) -> None:
+    create(api, "board", {**MADE, "output": {"sha256": "a" * 64, "container": "jpeg"}}, **BOARD)
+    create(api, "film")
+    running = {"phase": "Running", "reason": "Running", "message": "", "conditions": []}
+    create(api, "runs", running, **BOARD)
+    for name in ("board.x.vtt", "a.vtt"):
+        (volume / "output" / name).write_text("WEBVTT\n\né\n")
+    image = volume / "output" / "board.x.jpg"
+    image.write_bytes(CONTENT)
+    async with api_with_files(api, volume) as client:
+        found = await client.get(f"{BASE}/outputs/board/0/vtt")
+        assert (found.status_code, found.text) == (200, "WEBVTT\n\né\n")
+        assert found.headers["content-type"] == "text/vtt; charset=utf-8"
+        assert found.headers["x-content-type-options"] == "nosniff"
+        assert found.headers["content-disposition"].startswith('attachment; filename="board.x.vtt"')
+        assert "etag" not in found.headers
+        part = await client.get(f"{BASE}/outputs/board/0/vtt", headers={"Range": "bytes=0-5"})
+        assert (part.status_code, part.text) == (206, "WEBVTT")
+        for path in ("film/0", "runs/0", "board/1", "nobody/0"):
+            answer = await client.get(f"{BASE}/outputs/{path}/vtt")
+            assert answer.status_code == 404, path
+        image.write_bytes(CONTENT + b"another storyboard")
+        answer = await client.get(f"{BASE}/outputs/board/0/vtt")
+        assert (answer.status_code, answer.json()["code"]) == (409, "output_changed")
+        image.unlink()
+        answer = await client.get(f"{BASE}/outputs/board/0/vtt")
+        assert (answer.status_code, answer.json()["code"]) == (404, "output_missing")
+        image.write_bytes(CONTENT)
+        (volume / "output" / "board.x.vtt").unlink()
+        answer = await client.get(f"{BASE}/outputs/board/0/vtt")
+        assert (answer.status_code, answer.json()["code"]) == (404, "output_missing")
+
+
 @pytest.mark.parametrize("why", ["no secret", "no address", "no such host"])
 async def test_without_a_file_server(
     api: FakeApi, volume: Path, monkeypatch: pytest.MonkeyPatch, why: str
@@ -416,7 +478,7 @@ async def test_only_numbers_and_names_come_from_a_request(api: FakeApi, volume: 
 async def test_a_caller_needs_the_right_to_read_the_conversion(api: FakeApi, volume: Path) -> None:
     create(api)
     async with api_with_files(api, volume, gateway_auth="token") as client:
-        for path in ("logs/a", "outputs/a/0"):
+        for path in ("logs/a", "outputs/a/0", "outputs/a/0/vtt"):
             assert (await client.get(f"{BASE}/{path}")).status_code == 401
             strange = {"Authorization": "Bearer no", "X-Namespace": NAMESPACE}
             assert (await client.get(f"{BASE}/{path}", headers=strange)).status_code == 401

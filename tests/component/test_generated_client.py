@@ -168,8 +168,8 @@ async def test_a_generated_client_makes_every_call(api: FakeApi) -> None:
             assert (stats.total_jobs, stats.docker_sock_path) == (1, None)
             stream = await client.call("converter", "events", job_id=started.job_id)
             assert f'"job_id":"{started.job_id}"' in stream
-            for call in (("logs", started.job_id), ("outputs", started.job_id, 0)):
-                missing = await client.fail(404, "files", *call)
+            for operation, *index in (("logs",), ("outputs", 0), ("vtt", 0)):
+                missing = await client.fail(404, "files", operation, started.job_id, *index)
                 assert isinstance(missing, models.Error)
                 assert missing.code in ("log_missing", "output_missing")
             body = models.ContentRequest(content_id=7, content_type="video", file_path=FILE)

@@ -91,6 +91,59 @@ async def test_pages_with_counts_filters_and_a_search(api: FakeApi) -> None:
         assert await names(client, phase="Failed") == ["film-1"]
 
 
+@pytest.mark.parametrize("search", ["", "film"])
+async def test_those_that_ended_last_come_first(api: FakeApi, search: str) -> None:
+    async with gateway(api) as client:
+        for number, ended in enumerate((7, 1, 9, 4)):
+            api.clock.advance(2)
+            add(api, f"film-{number}")
+            at = {"completionTime": f"2126-01-02T03:04:0{ended}Z"}
+            end(api, f"film-{number}", ["Failed", "Succeeded"][number % 2], **at)
+        asked: dict[str, Any] = {"phase": ["Failed", "Succeeded"]}
+        if search:
+            asked["search"] = search
+        assert await names(client, **asked) == ["film-2", "film-0", "film-3", "film-1"]
+        first = (await client.get(LIST, params=asked | {"limit": 2})).json()
+        add(api, "film-9")
+        end(api, "film-9", "Failed", completionTime="2126-01-02T03:04:10Z")
+        rest = await names(client, **asked, **{"continue": first["continue"]})
+        assert rest == ["film-3", "film-1"], "what has ended since does not move them"
+        assert (await names(client, **asked))[0] == "film-9"
+        refused = await client.get(LIST, params={"continue": first["continue"]})
+        assert refused.status_code == 400
+
+
+async def test_a_pause_is_told_before_all_statuses_have_it(api: FakeApi) -> None:
+    """The operator writes it to the first ones at once, and to 20 others in a second."""
+    async with gateway(api) as client:
+        for number in range(30):
+            api.clock.advance(2)
+            add(api, f"w{number:02}")
+            end(api, f"w{number:02}", "Queued", reason="WaitingForSlot")
+        last = f"{BASE}/status/w29"
+
+        async def reason_of_last() -> object:
+            return (await client.get(last)).json().get("reason")
+
+        async def until(reason: str) -> None:
+            async with asyncio.timeout(10):
+                while await reason_of_last() != reason:  # noqa: ASYNC110  the watch tells it
+                    await asyncio.sleep(0.01)
+
+        await until("WaitingForSlot")
+        end(api, "w00", "Queued", reason="Paused", message="it is paused")
+        await until("Paused")
+        listed = (await client.get(LIST, params={"phase": "Queued"})).json()["conversions"]
+        active = (await client.get(f"{BASE}/active")).json()["active_jobs"]
+        queue = (await client.get(f"{BASE}/queue")).json()["queue"]
+        for jobs in (listed, active, queue):
+            assert [job["reason"] for job in jobs] == ["Paused"] * 30
+            assert [job["estimated_start_at"] for job in jobs] == [None] * 30
+        detail = (await client.get(f"{LIST}/w29")).json()
+        assert (detail["reason"], "CONVERTER_ENABLED" in detail["meaning"]) == ("Paused", True)
+        assert "message" not in detail, "that of the status is about something else"
+
+
 async def test_an_item_is_a_status_with_its_queue_and_without_its_log(api: FakeApi) -> None:
     async with gateway(api) as client:
         add(api, "a")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
+import wave
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -211,6 +213,122 @@ async def test_an_open_log_stays_readable(
             await expect(page.locator("#detail")).to_contain_text(f"{percent}%")
         assert "second line" in await page.evaluate("getSelection().toString()")
         assert len(asked) == 1
+
+
+async def test_an_open_log_reads_only_what_is_new(
+    api: FakeApi, replica: httpx.AsyncClient, chrome: Browser
+) -> None:
+    add(api, "long", "Running", {"attempts": [ATTEMPT], **STARTED})
+    content = "".join(f"line {number} é\n" for number in range(1000)).encode()[:-2]
+    sent: list[int] = []
+    async with visiting(chrome, url_of(replica)) as page:
+
+        async def log(route: Route) -> None:
+            wanted = route.request.headers.get("range", "bytes=0-")
+            first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            code = 416 if first >= len(content) else 206 if first else 200
+            body = content[first:] if code < 300 else b""
+            sent.append(len(body))
+            await route.fulfill(status=code, body=body, content_type="text/plain")
+
+        await page.route("**/logs/**", log)
+        await row(page, "long").click()
+        text = page.locator("#log-text")
+
+        async def read_again() -> None:
+            if await page.locator("details#log").get_attribute("open") is not None:
+                await page.locator("summary").click()
+            async with page.expect_response("**/logs/**"):
+                await page.locator("summary").click()
+
+        await read_again()
+        # The part ends within a character.
+        assert content.endswith(b"\xc3")
+        await expect(text).to_contain_text("line 998 é")
+        content += "\xa9\nthe new line\n".encode("latin-1")
+        await read_again()
+        await expect(text).to_contain_text("line 999 é\nthe new line")
+        assert (sent[0] > 10_000, len(sent), sent[1] < 600) == (True, 2, True)
+        # The converter has replaced the log, first by a longer one, and then by a shorter one.
+        for name in ("other", "third"):
+            count = 2000 if name == "other" else 3
+            content = "".join(f"{name} {number}\n" for number in range(count)).encode()
+            await read_again()
+            await expect(text).to_have_text(content.decode())
+
+
+async def test_another_conversion_is_shown_from_its_beginning(
+    api: FakeApi, replica: httpx.AsyncClient, chrome: Browser
+) -> None:
+    for name in ("one", "two"):
+        add(api, name, "Failed", {"message": "no file " * 2000, "attempts": [ATTEMPT], **ENDED})
+    async with visiting(chrome, url_of(replica)) as page:
+        detail = page.locator("#detail")
+        await row(page, "one").click()
+        await expect(detail.get_by_role("heading", level=2)).to_have_text("one")
+        assert await detail.evaluate("e => ((e.scrollTop = 500), e.scrollTop)") > 100
+        await row(page, "two").click()
+        await expect(detail.get_by_role("heading", level=2)).to_have_text("two")
+        assert await detail.evaluate("element => element.scrollTop") == 0
+
+
+async def test_a_sound_is_loaded_when_somebody_plays_it(
+    api: FakeApi, replica: httpx.AsyncClient, chrome: Browser
+) -> None:
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(8000)
+        file.writeframes(bytes(8000))
+    done = {"outputSize": 7, "output": {"sha256": "a" * 64, "container": "wav"}, **ENDED}
+    add(api, "song", "Succeeded", done, conversionType="audio_convert", outputFile="out/a.wav")
+    answers: list[asyncio.Event] = []
+    async with visiting(chrome, url_of(replica)) as page:
+
+        async def output(route: Route) -> None:
+            answers.append(asyncio.Event())
+            if len(answers) == 1:
+                await answers[0].wait()
+                await route.fulfill(status=503, json={"error": "busy"})
+            else:
+                await route.fulfill(body=sound.getvalue(), content_type="audio/wav")
+
+        await page.route("**/outputs/**", output)
+        await row(page, "song").click()
+        play = page.locator("#play-0")
+        await expect(play).to_have_text("Play")
+        await play.click()
+        await expect(play).to_have_text("Loading…")
+        await play.click()
+        answers[0].set()
+        await expect(page.locator("#problem-0")).to_contain_text("does not answer")
+        await play.click()
+        await expect(page.locator("audio#play-0")).to_be_focused()
+        await expect(page.locator("#problem-0")).to_be_empty()
+        assert len(answers) == 2, "nothing is loaded before"
+
+
+async def test_a_storyboard_has_its_webvtt_file_to_download(
+    api: FakeApi, replica: httpx.AsyncClient, chrome: Browser
+) -> None:
+    done = {"outputSize": 7, "output": {"sha256": "a" * 64, "container": "jpeg"}, **ENDED}
+    board = {"conversionType": "video_storyboard", "outputFile": "out/a.board.jpg"}
+    add(api, "board", "Succeeded", done, **board)
+    async with visiting(chrome, url_of(replica)) as page:
+
+        async def output(route: Route) -> None:
+            vtt = route.request.url.endswith("/outputs/board/0/vtt")
+            code = 200 if vtt else 503
+            await route.fulfill(status=code, body="WEBVTT", content_type="text/vtt")
+
+        await page.route("**/outputs/**", output)
+        await row(page, "board").click()
+        async with page.expect_download() as started:
+            await page.get_by_role("button", name="Download WebVTT").click()
+        made = await started.value
+        assert made.suggested_filename == "a.board.vtt"
+        assert (await made.path()).read_text() == "WEBVTT"
 
 
 async def test_the_skip_link_does_not_restart_the_page(

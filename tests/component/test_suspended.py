@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conversion_operator.core.suspended import LEAST_SUSPENDED_JOBS
+from conversion_operator.core.suspended import MIN_SUSPENDED_JOBS
 from media_converter.contract import ExitReason
 from tests.component.running import attempts_of, phase_of, running, status_of, until_phase
 from tests.component.support import FakeApi, FakeCluster
@@ -184,11 +184,11 @@ async def test_a_long_queue_does_not_become_as_many_suspended_jobs(
     """The others wait, and other namespaces go on."""
     api.add_namespace("other")
     suspend_all_new_jobs(api, "my-network")
-    many = LEAST_SUSPENDED_JOBS + 5
+    many = MIN_SUSPENDED_JOBS + 5
     async with running(api, tmp_path, watch_namespaces="my-network,other") as op:
         for n in range(many):
             api.create(conversion_job(f"c{n:02}"))
-        await api.until(lambda: len(api.objects("jobs")) == LEAST_SUSPENDED_JOBS, 30)
+        await api.until(lambda: len(api.objects("jobs")) == MIN_SUSPENDED_JOBS, 30)
         await op.reconcile_all()
         elsewhere = conversion_job("d")
         elsewhere["metadata"]["namespace"] = "other"
@@ -200,7 +200,7 @@ async def test_a_long_queue_does_not_become_as_many_suspended_jobs(
             ),
             20,
         )
-        assert len(api.objects("jobs", "my-network")) == LEAST_SUSPENDED_JOBS
+        assert len(api.objects("jobs", "my-network")) == MIN_SUSPENDED_JOBS
         api.create(conversion_job("late"))
         await until_phase(api, "late", "Queued")
         late = status_of(api, "late")
@@ -209,7 +209,7 @@ async def test_a_long_queue_does_not_become_as_many_suspended_jobs(
         suspend(api, job_of(api, "c00"), active=False)
         await until_phase(api, "c00", "Succeeded")
         await api.until(
-            lambda: len(api.objects("jobs", "my-network")) == LEAST_SUSPENDED_JOBS + 1, 20
+            lambda: len(api.objects("jobs", "my-network")) == MIN_SUSPENDED_JOBS + 1, 20
         )
 
 

@@ -7,8 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from conversion_operator.cluster import client as client_module
 from conversion_operator.cluster.client import Cluster
 from conversion_operator.cluster.errors import NotLeader
 from conversion_operator.controller import job_creator
@@ -39,9 +41,12 @@ def take_over(api: FakeApi, seconds: int) -> None:
 
 
 async def test_nothing_is_written_after_leadership_ended_during_a_slow_read(
-    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.default = succeed(hold=True)
+    # The time limit of the product is as long as the interval at which the Lease is renewed. So the
+    # read could end before the operator learns that it no longer leads.
+    monkeypatch.setattr(client_module, "_LOG_TIMEOUT", aiohttp.ClientTimeout(total=60))
     async with running(api, tmp_path) as op:
         api.create(conversion_job("c"))
         await until_phase(api, "c", "Running")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -192,8 +192,12 @@ def test_a_token_in_the_url_is_not_logged_and_a_failure_is_logged_once(
 
 
 def wait_until(told: list[Any], number: int) -> None:
+    wait_for(lambda: len(told) >= number)
+
+
+def wait_for(met: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
-    while len(told) < number:
+    while not met():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -205,11 +209,36 @@ def test_the_number_of_spans_that_wait_is_bounded(
     monkeypatch.setattr(tracing, "MOST_IN_A_REQUEST", 10)
     monkeypatch.setattr(tracing, "CLOSE_SECONDS", 0.2)
     collector.held.set()
-    tracer = tracing.Tracer("my-network-converter")
+    told: list[tuple[str, int]] = []
+    tracer = tracing.Tracer("my-network-converter", lambda *each: told.append(each))
     tracer.use(collector.url)
-    for _ in range(500):
+    traces, spans = 500, 2
+    for _ in range(traces):
         tracer.record(test_trace.subject(), test_trace.ended("Succeeded", "Completed"))
     collector.held.clear()
     collector.released.set()
-    tracer.close()
-    assert len(collector.spans) <= 40
+    tracer.use("")
+
+    def counted(word: str) -> int:
+        return sum(number for result, number in told if result == word)
+
+    # Each one is counted, and a trace is dropped as a whole.
+    wait_for(lambda: counted("sent") + counted("dropped") == traces * spans)
+    assert len(collector.spans) == counted("sent") <= 40
+    assert all(number == spans for result, number in told if result == "dropped")
+
+
+def test_what_a_former_collector_did_not_take_is_counted(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int]] = []
+    tracer = tracing.Tracer("my-network-converter", lambda *each: told.append(each))
+    tracer.use(collector.url)
+    sending = tracer._sending
+    assert sending is not None
+    # As if its time were over before it was sent.
+    monkeypatch.setattr(sending.processor, "shutdown", lambda: None)
+    monkeypatch.setattr(sending.processor, "on_end", lambda _: None)
+    tracer.record(test_trace.subject(), test_trace.ended("Succeeded", "Completed"))
+    tracer.use("")
+    wait_for(lambda: told == [("dropped", 2)])

@@ -20,6 +20,7 @@ from tests.converter.containers import (
 from tests.converter.harness import Converter, Workspace
 from tests.converter.kitchen import Kitchen
 from tests.converter.lab import Lab
+from tests.converter.pantry import Pantry, default_folder
 
 IMAGE_NAME = os.environ.get("CONVERTER_IMAGE", "my-converter:latest")
 
@@ -52,8 +53,8 @@ def tools(tools_image: str, workspace: Workspace) -> Iterator[Agent]:
 
 
 @pytest.fixture(scope="session")
-def kitchen(tools: Agent, workspace: Workspace) -> Kitchen:
-    return Kitchen(tools, workspace)
+def kitchen(tools: Agent, workspace: Workspace, tools_image: str) -> Kitchen:
+    return Kitchen(tools, workspace, Pantry(default_folder(), tools_image))
 
 
 @pytest.fixture(scope="session")

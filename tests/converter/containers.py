@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.converter.probing import Bitmap
+
 AGENT = Path(__file__).with_name("agent.py")
 TOOLS = "converter-test-tools:latest"
 TOOLS_FOLDER = Path(__file__).with_name("tools")
@@ -239,6 +241,11 @@ class Agent:
 
     def ask(self, **body: Any) -> dict[str, Any]:
         return self._send(**body).ended.result(timeout=60)
+
+    def pixels(self, path: str, page: int) -> Bitmap:
+        """One page of an image, as the tools' libvips decodes it."""
+        body = self.ask(op="pixels", path=path, page=page)
+        return Bitmap(body["width"], body["height"], base64.b64decode(body["pixels"]))
 
     def processes(self) -> dict[int, str]:
         """Command lines of the processes in the container other than the agent, by process id."""

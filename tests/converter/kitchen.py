@@ -1,4 +1,7 @@
-"""Makes the inputs: small files of every kind, each made once per session, in media/."""
+"""Makes the inputs: small files of every kind, each made once per session, in media/.
+
+What one command makes is kept for later sessions, and for other processes.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ from types import CodeType
 
 from tests.converter.containers import Agent
 from tests.converter.harness import UID, Workspace
+from tests.converter.pantry import Pantry
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 AAC = ("-c:a", "aac")
+OUT = "{out}"
+"""Stands for the file to make in the arguments of a command."""
 
 
 def video(size: str = "320x180", rate: float = 25, seconds: float = 3) -> tuple[str, ...]:
@@ -47,9 +53,10 @@ def identity(recipe: object) -> object:
 class Kitchen:
     """Inputs by name. Every method returns the path from the volume's root, ``media/NAME``."""
 
-    def __init__(self, agent: Agent, workspace: Workspace) -> None:
+    def __init__(self, agent: Agent, workspace: Workspace, pantry: Pantry | None = None) -> None:
         self.agent = agent
         self.workspace = workspace
+        self.pantry = pantry
         self._recipes: dict[str, object] = {}
 
     def path(self, name: str) -> Path:
@@ -75,10 +82,11 @@ class Kitchen:
 
     def ffmpeg(self, name: str, *arguments: str) -> str:
         """Make a file with ffmpeg. The arguments name other inputs as media/…"""
-        key = ("ffmpeg", arguments)
-        return self.make(name, lambda out: self.run("ffmpeg", *FFMPEG, *arguments, out), key)
+        return self.by(name, "ffmpeg", *FFMPEG, *arguments)
 
-    def vips(self, name: str, operation: str, *arguments: str, save: str = "") -> str:
+    def vips(
+        self, name: str, operation: str, *arguments: str, save: str = "", limit: float = 120
+    ) -> str:
         """Make a file with one vips operation. The output becomes its last argument.
 
         Arguments after ``--`` follow the output.
@@ -88,10 +96,26 @@ class Kitchen:
         if "--" in arguments:
             cut = arguments.index("--")
             head, tail = arguments[:cut], arguments[cut + 1 :]
-        key = ("vips", operation, arguments, save)
-        return self.make(
-            name, lambda out: self.run("vips", operation, *head, out + save, *tail), key
-        )
+        return self.by(name, "vips", operation, *head, OUT + save, *tail, limit=limit)
+
+    def by(self, name: str, *command: str, limit: float = 120) -> str:
+        """Make a file with a command that reads and writes no other files than it names.
+
+        ``OUT`` among its arguments stands for the file. Without it, the file is the last argument.
+        """
+        command = command if any(OUT in word for word in command) else (*command, OUT)
+
+        def recipe(out: str) -> None:
+            path = self.workspace.path(out.removeprefix("/workspace/"))
+            kept = self.pantry.key(name, command, self.workspace.root) if self.pantry else None
+            if self.pantry and kept and self.pantry.take(kept, path):
+                os.chown(path, UID, UID)
+                return
+            self.run(*(word.replace(OUT, out) for word in command), limit=limit)
+            if self.pantry and kept:
+                self.pantry.put(kept, path)
+
+        return self.make(name, recipe, command)
 
     def write(self, name: str, content: bytes) -> str:
         """Make a file with this content. Another content replaces it."""

@@ -18,6 +18,15 @@ class Lab:
     def __init__(self, agent: Agent, workspace: Workspace) -> None:
         self.agent = agent
         self.workspace = workspace
+        self._printed: dict[tuple[object, ...], bytes] = {}
+
+    def _print(self, path: Path | str, *command: str) -> bytes:
+        """What a command prints about a file. It is asked once for each content of the file."""
+        stat = self.workspace.path(self.inside(path).removeprefix("/workspace/")).stat()
+        key = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, *command)
+        if key not in self._printed:
+            self._printed[key] = self.agent.run(command)
+        return self._printed[key]
 
     def inside(self, path: Path | str) -> str:
         """The path of the file in the container."""
@@ -28,19 +37,10 @@ class Lab:
     def media(self, path: Path | str, *, count: bool = False) -> Media:
         """Streams and format of a file. ``count`` also counts every frame."""
         counting = ("-count_frames",) if count else ()
-        out = self.agent.run(
-            (
-                "ffprobe",
-                "-v",
-                "error",
-                *counting,
-                "-of",
-                "json",
-                "-show_format",
-                "-show_streams",
-                "-show_chapters",
-                f"file:{self.inside(path)}",
-            )
+        out = self._print(
+            path,
+            *("ffprobe", "-v", "error", *counting, "-of", "json"),
+            *("-show_format", "-show_streams", "-show_chapters", f"file:{self.inside(path)}"),
         )
         return Media(json.loads(out))
 
@@ -50,68 +50,30 @@ class Lab:
 
     def frame(self, path: Path | str, at: float = 0, *, decoder: str = "") -> Bitmap:
         """One frame as it is stored: not rotated, not scaled."""
-        size = self.media(path).streams("video")[0]
         chosen = ("-c:v", decoder) if decoder else ()
         # A cover has no time, so seek only if there is one.
         moment = ("-ss", str(at)) if at else ()
-        raw = self.agent.run(
-            (
-                "ffmpeg",
-                "-nostdin",
-                "-v",
-                "error",
-                "-noautorotate",
-                *chosen,
-                *moment,
-                "-i",
-                f"file:{self.inside(path)}",
-                "-map",
-                "0:v:0",
-                "-frames:v",
-                "1",
-                "-f",
-                "rawvideo",
-                "-pix_fmt",
-                "rgb24",
-                "pipe:1",
-            )
-        )
-        width, height = int(size["width"]), int(size["height"])
-        assert len(raw) == 3 * width * height, f"no frame at {at} s"
-        return Bitmap(width, height, raw)
+        source = (*chosen, *moment, "-i", f"file:{self.inside(path)}", "-map", "0:v:0")
+        # A PPM file says its size itself.
+        sink = ("-frames:v", "1", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1")
+        ppm = self.agent.run(("ffmpeg", "-nostdin", "-v", "error", "-noautorotate", *source, *sink))
+        assert ppm, f"no frame at {at} s"
+        kind, size, depth, pixels = ppm.split(b"\n", 3)
+        assert (kind, depth) == (b"P6", b"255")
+        width, height = map(int, size.split())
+        assert len(pixels) == 3 * width * height
+        return Bitmap(width, height, pixels)
 
     def image(self, path: Path | str, *, page: int = 0) -> Bitmap:
         """The stored pixels of an image, by libvips, on a green background."""
-        name = self.inside(path)
-        fields = self.header(path)
-        width = int(fields["width"])
-        height = int(fields.get("page-height", fields["height"]))
-        pages = int(fields.get("n-pages", "1"))
-        load = f"{name}[page={page}]" if pages > 1 else name
-        raw = f"{name}.{page}.raw"
-        steps: list[tuple[str, ...]] = [("vips", "copy", load, "/tmp/p.v")]  # noqa: S108 - the container's own
-        if int(fields["bands"]) in {2, 4} and fields["interpretation"] != "cmyk":
-            steps.append(
-                ("vips", "flatten", "/tmp/p.v", "/tmp/q.v", "--background", "0 255 0")  # noqa: S108
-            )
-            steps.append(("mv", "/tmp/q.v", "/tmp/p.v"))  # noqa: S108
-        steps += [
-            ("vips", "colourspace", "/tmp/p.v", "/tmp/r.v", "srgb"),  # noqa: S108
-            ("vips", "cast", "/tmp/r.v", "/tmp/s.v", "uchar"),  # noqa: S108
-            ("vips", "rawsave", "/tmp/s.v", raw),  # noqa: S108
-        ]
-        for step in steps:
-            self.agent.run(step)
-        place = self.workspace.path(raw.removeprefix("/workspace/"))
-        pixels = place.read_bytes()
-        place.unlink()
-        assert len(pixels) == 3 * width * height, f"{len(pixels)} bytes for {width}x{height}"
-        return Bitmap(width, height, pixels)
+        found = self.agent.pixels(self.inside(path), page)
+        assert len(found.pixels) == 3 * found.width * found.height, f"not RGB: {path}"
+        return found
 
     def header(self, path: Path | str, load: str = "") -> dict[str, str]:
         """Fields of an image's header, by libvips. ``load`` are options of the loader."""
         name = self.inside(path) + load
-        text = self.agent.run(("vipsheader", "-a", name)).decode(errors="replace")
+        text = self._print(path, "vipsheader", "-a", name).decode(errors="replace")
         pairs = (line.partition(": ") for line in text.splitlines()[1:])
         return {name.strip(): value for name, _, value in pairs}
 
@@ -145,23 +107,13 @@ class Lab:
         return list(zip(starts, ends, strict=True))
 
     def _measured(self, path: Path | str, filters: str) -> str:
-        ended = self.agent.start(
-            (
-                "ffmpeg",
-                "-nostdin",
-                "-hide_banner",
-                "-nostats",
-                "-i",
-                f"file:{self.inside(path)}",
-                "-map",
-                "0:a:0",
-                "-af",
-                filters,
-                "-f",
-                "null",
-                "-",
-            )
-        ).result()
+        return self._log_of_decoding(path, "-map", "0:a:0", "-af", filters)
+
+    def _log_of_decoding(self, path: Path | str, *options: str) -> str:
+        """What ffmpeg prints while it decodes a file with these output options."""
+        source = f"file:{self.inside(path)}"
+        command = ("ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-i", source)
+        ended = self.agent.start((*command, *options, "-f", "null", "-")).result()
         assert ended.code == 0, ended.stderr[-800:]
         return ended.stderr.decode(errors="replace")
 
@@ -190,10 +142,17 @@ class Lab:
 
     def hertz(self, path: Path | str, candidates: tuple[int, ...]) -> int:
         """Which of these tones is the loudest in the first audio stream."""
-        levels = {
-            tone: self.loudness(path, f"bandpass=f={tone}:width_type=h:w=40")[0]
-            for tone in candidates
-        }
+        bands = "".join(
+            f";[{n}]bandpass=f={tone}:width_type=h:w=40,volumedetect@{tone}[o{n}]"
+            for n, tone in enumerate(candidates)
+        )
+        split = "".join(f"[{n}]" for n in range(len(candidates)))
+        graph = f"[0:a:0]asplit={len(candidates)}{split}{bands}"
+        maps = [part for n in range(len(candidates)) for part in ("-map", f"[o{n}]")]
+        text = self._log_of_decoding(path, "-filter_complex", graph, *maps)
+        found = re.findall(r"volumedetect@(\d+) @ .*mean_volume: (-?[\d.]+|-inf) dB", text)
+        levels = {int(tone): float(level) for tone, level in found}
+        assert levels.keys() == set(candidates), text[-800:]
         return max(levels, key=lambda tone: levels[tone])
 
     def pixels(self, path: Path | str) -> str:

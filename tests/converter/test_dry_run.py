@@ -91,7 +91,7 @@ def test_a_dry_run_ends_as_the_run_would(kitchen: Kitchen, converter: Converter)
     done = several.run(converter, silent, [thumb], env={**DRY, "OVERWRITE": "false"})
     assert done.reason is ExitReason.OUTPUT_EXISTS
     assert several.run(converter, silent, [thumb], env=DRY).reason is ExitReason.COMPLETED
-    large = kitchen.ffmpeg("large.mkv", *video("3840x2160", seconds=0.4), "-c:v", "mpeg4")
+    large = kitchen.ffmpeg("large.mkv", *video("3840x2160", seconds=0.2), "-c:v", "mpeg4")
     done = several.run(converter, large, [Wanted(VIDEO, f"{folder}/film.mp4")], env=DRY)
     assert done.report.plan[0].memory
     assert done.report.plan[0].memory > 500 * MIB

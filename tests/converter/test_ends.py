@@ -32,6 +32,12 @@ from tests.converter.recipes import long_video, looped_video
 SLOW: dict[str, object] = {"quality": "high"}
 
 
+def half_an_hour(kitchen: Kitchen) -> str:
+    """A minute again and again, which takes no encoder."""
+    minute = kitchen.ffmpeg("minute.flac", *tone(seconds=60))
+    return kitchen.ffmpeg("long.flac", "-stream_loop", "29", "-i", minute, "-c", "copy")
+
+
 def under_way(converter: Converter, folder: str) -> Callable[[], bool]:
     """Whether the temporary file has some content."""
     place = converter.workspace.path(folder)
@@ -69,7 +75,7 @@ def test_sigterm_in_the_other_conversions(
     kitchen: Kitchen, converter: Converter, kind: ConversionType
 ) -> None:
     source = {
-        AUDIO: kitchen.ffmpeg("long.flac", *tone(seconds=1800)),
+        AUDIO: half_an_hour(kitchen),
         THUMB: looped_video(kitchen),
         IMAGE: kitchen.write("wide.png", png(7000, 7000, 8, RGB, bytes(range(250)) * 84)),
     }[kind]

@@ -18,7 +18,7 @@ import pytest
 from media_converter.contract import ConversionType, ExitReason
 from tests.converter.containers import RESTRICTED, Image
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Case, Converter
-from tests.converter.kitchen import Kitchen, tone, video
+from tests.converter.kitchen import OUT, Kitchen, tone, video
 from tests.converter.recipes import photo
 
 FILES = int(os.environ.get("CONVERTER_FUZZ_FILES", "300"))
@@ -73,10 +73,7 @@ def seed_file(kitchen: Kitchen, name: str) -> str:
     if name == "amr":
         return kitchen.write("fuzz.amr", b"#!AMR\n" + (bytes([0x3C]) + bytes(31)) * 60)
     if name == "heic":
-        return kitchen.make(
-            "fuzz.heic",
-            lambda out: kitchen.run("heif-enc", "-o", out, photo(kitchen, "p.png", "120x90")),
-        )
+        return kitchen.by("fuzz.heic", "heif-enc", "-o", OUT, photo(kitchen, "p.png", "120x90"))
     return photo(kitchen, f"fuzz.{name}", "120x90")
 
 

@@ -70,15 +70,11 @@ def test_an_animated_webp_stays_animated(
 def test_uneven_delays_and_the_loop_count_are_kept(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
-    source = kitchen.make(
-        "uneven.webp",
-        lambda out: kitchen.run(
-            "img2webp", "-loop", "3", "-lossless",
-            "-d", "50", kitchen.ffmpeg("u1.png", *colour("red", "64x64"), "-frames:v", "1"),
-            "-d", "300", kitchen.ffmpeg("u2.png", *colour("lime", "64x64"), "-frames:v", "1"),
-            "-d", "120", kitchen.ffmpeg("u3.png", *colour("blue", "64x64"), "-frames:v", "1"),
-            "-o", out,
-        ),
+    source = kitchen.by(
+        "uneven.webp", "img2webp", "-loop", "3", "-lossless", "-d", "50",
+        kitchen.ffmpeg("u1.png", *colour("red", "64x64"), "-frames:v", "1"), "-d", "300",
+        kitchen.ffmpeg("u2.png", *colour("lime", "64x64"), "-frames:v", "1"), "-d", "120",
+        kitchen.ffmpeg("u3.png", *colour("blue", "64x64"), "-frames:v", "1"), "-o",
     )  # fmt: skip
     for target in ("out.gif", "out.webp"):
         header = lab.header(converter.convert(IMAGE, source, target, size="32x32").path)

@@ -136,9 +136,7 @@ def test_nclx_colours(
             "heif-enc", "-q", "95", "--colour_primaries", str(primaries),
             "--transfer_characteristic", str(transfer), "--matrix_coefficients", "6", flat, "-o",
         )  # fmt: skip
-    source = kitchen.make(
-        f"nclx-{primaries}-{transfer}.{extension}", lambda out: kitchen.run(*recipe, out)
-    )
+    source = kitchen.by(f"nclx-{primaries}-{transfer}.{extension}", *recipe)
     bitmap = lab.image(converter.convert(IMAGE, source, "out.png").path)
     assert near(bitmap.at(0.5, 0.5), wanted, 7), bitmap.at(0.5, 0.5)
 
@@ -147,11 +145,18 @@ def test_a_grid_has_the_colours_of_its_primary_item(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
     flat = kitchen.write("flat-large.png", png(1024, 512, 8, RGB, bytes(GREEN) * 1024))
-    source = kitchen.make(
+    source = kitchen.by(
         "grid-p3.avif",
-        lambda out: kitchen.run(
-            "avifenc", "-s", "10", "-y", "444", "--cicp", "12/13/6", "--grid", "2x1", flat, out
-        ),
+        "avifenc",
+        "-s",
+        "10",
+        "-y",
+        "444",
+        "--cicp",
+        "12/13/6",
+        "--grid",
+        "2x1",
+        flat,
     )
     bitmap = lab.image(converter.convert(IMAGE, source, "out.png").path)
     assert near(bitmap.at(0.5, 0.5), GREEN_AS_SRGB, 7), bitmap.at(0.5, 0.5)
@@ -195,12 +200,9 @@ def test_an_hdr_avif_becomes_sdr(kitchen: Kitchen, converter: Converter, lab: La
     pixel = struct.pack(">3H", *HDR_COLOURS[0])
     still = kitchen.write("hdr-plain.png", png(128, 96, 16, RGB, pixel * 128))
     wanted = kitchen.write("hdr.png", png(128, 96, 16, RGB, pixel * 128, extra=cicp(9, 16)))
-    source = kitchen.make(
-        "hdr.avif",
-        lambda out: kitchen.run(
-            "avifenc", "-s", "9", "-q", "95", "-d", "10", "-y", "444", "--cicp", "9/16/9", still,
-            out,
-        ),
+    source = kitchen.by(
+        "hdr.avif", "avifenc", "-s", "9", "-q", "95", "-d", "10", "-y", "444", "--cicp", "9/16/9",
+        still,
     )  # fmt: skip
     found, right = (
         lab.image(converter.convert(IMAGE, file, "out.png").path).at(0.5, 0.5)

@@ -175,13 +175,9 @@ def test_transparent_pixels_of_a_grey_image_get_the_background(
 def test_transparent_frames_get_the_background(
     kitchen: Kitchen, converter: Converter, lab: Lab, target: str
 ) -> None:
-    source = kitchen.make(
-        "clear-half.gif",
-        lambda out: kitchen.run(
-            "ffmpeg", "-y", "-v", "error", "-loop", "1", "-r", "10", "-t", "0.3", "-i",
-            clear(kitchen), "-vf", TURNING,
-            out,
-        ),
+    source = kitchen.by(
+        "clear-half.gif", "ffmpeg", "-y", "-v", "error", "-loop", "1", "-r", "10", "-t", "0.3",
+        "-i", clear(kitchen), "-vf", TURNING,
     )  # fmt: skip
     run = converter.convert(IMAGE, source, target, background="0000FF", size="32x32")
     assert near(lab.image(run.path, page=0).at(0.9, 0.5), BLUE, 14)

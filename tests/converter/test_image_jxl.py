@@ -20,7 +20,7 @@ def test_another_decoder_reads_it(
     source = photo(kitchen, "photo-1500.png", "1500x1500")
     run = converter.convert(IMAGE, source, "out.jxl", size=size, fit="cover")
     written = f"/workspace/{run.path.relative_to(kitchen.workspace.root)}"
-    decoded = kitchen.make(f"jxl-{size}.png", lambda out: kitchen.run("djxl", written, out))
+    decoded = kitchen.by(f"jxl-{size}.png", "djxl", written)
     width, height = map(int, size.split("x"))
     bitmap = lab.image(kitchen.workspace.path(decoded))
     assert bitmap.size == (width, height)

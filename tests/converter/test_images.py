@@ -10,7 +10,7 @@ from media_converter.contract import ExitReason
 from media_converter.probing import jpeg_header, vipsheader
 from media_converter.probing.media import ImageInfo
 from tests.converter.harness import IMAGE, Converter
-from tests.converter.kitchen import Kitchen, colour
+from tests.converter.kitchen import OUT, Kitchen, colour
 from tests.converter.lab import Lab
 from tests.converter.probing import near, red_corner
 from tests.converter.rawfiles import (
@@ -41,11 +41,15 @@ def oriented(kitchen: Kitchen, orientation: int, extension: str) -> str:
             plain,
             lambda data: jpeg_segment(data, 0xE1, b"Exif\0\0" + exif(orientation)),
         )
-    return kitchen.make(
+    return kitchen.by(
         f"o{orientation}.{extension}",
-        lambda out: kitchen.run(
-            "exiftool", "-q", "-n", f"-IFD0:Orientation={orientation}", "-o", out, plain
-        ),
+        "exiftool",
+        "-q",
+        "-n",
+        f"-IFD0:Orientation={orientation}",
+        "-o",
+        OUT,
+        plain,
     )
 
 
@@ -75,15 +79,11 @@ def test_no_output_has_an_orientation(
 
 def test_a_rotated_heif_is_rotated_once(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     # irot 1 rotates 90 degrees anticlockwise: the red top left corner moves to the bottom left.
-    source = kitchen.make(
-        "irot.avif",
-        lambda out: kitchen.run(
-            "avifenc", "-q", "90", "-s", "9", "-y", "444", "--irot", "1", marked(kitchen), out
-        ),
+    source = kitchen.by(
+        "irot.avif", "avifenc", "-q", "90", "-s", "9", "-y", "444", "--irot", "1", marked(kitchen)
     )
-    both = kitchen.make(
-        "irot-exif.avif",
-        lambda out: kitchen.run("exiftool", "-q", "-n", "-IFD0:Orientation=8", "-o", out, source),
+    both = kitchen.by(
+        "irot-exif.avif", "exiftool", "-q", "-n", "-IFD0:Orientation=8", "-o", OUT, source
     )
     for path in (source, both):
         bitmap = lab.image(converter.convert(IMAGE, path, "out.jpg", size="40x40").path)
@@ -141,9 +141,8 @@ def test_every_input_format_into_every_output_format(
     kitchen: Kitchen, converter: Converter, lab: Lab, source: str, into: str
 ) -> None:
     if source == "heic":
-        made = kitchen.make(
-            "photo.heic",
-            lambda out: kitchen.run("heif-enc", "-q", "90", "-o", out, photo(kitchen, "photo.png")),
+        made = kitchen.by(
+            "photo.heic", "heif-enc", "-q", "90", "-o", OUT, photo(kitchen, "photo.png")
         )
     else:
         made = photo(kitchen, f"photo.{source}")
@@ -222,15 +221,19 @@ def test_places_in_other_formats_are_removed(
 
 def test_tall_heif_and_grids_are_complete(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     large = photo(kitchen, "large.png", "2048x1536")
-    grid = kitchen.make(
-        "grid.avif",
-        lambda out: kitchen.run("avifenc", "-s", "10", "--grid", "2x2", large, out),
-    )
-    tiled = kitchen.make(
+    grid = kitchen.by("grid.avif", "avifenc", "-s", "10", "--grid", "2x2", large)
+    tiled = kitchen.by(
         "tiled.heic",
-        lambda out: kitchen.run(
-            "heif-enc", "-q", "60", "-p", "preset=ultrafast", "--cut-tiles", "512", "-o", out, large
-        ),
+        "heif-enc",
+        "-q",
+        "60",
+        "-p",
+        "preset=ultrafast",
+        "--cut-tiles",
+        "512",
+        "-o",
+        OUT,
+        large,
     )
     for source in (grid, tiled):
         run = converter.convert(IMAGE, source, "out.jpg", size="1024x1024")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import uuid
 from pathlib import Path
+
+import pytest
 
 from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import UID, Case, Converter, until
@@ -16,6 +19,8 @@ from tests.converter.recipes import long_video
 
 FOLDER = ".conversion-logs"
 WEEK = 604_800
+GROUP = 0
+"""Of the runs. In a cluster, it is CONVERTER_RUN_AS_GROUP."""
 
 
 def prepared(converter: Converter) -> str:
@@ -56,6 +61,31 @@ def test_the_log_of_a_run_is_on_the_volume(converter: Converter, kitchen: Kitche
     assert kept[-1] == "Completed"
     assert not any("warning" in line for line in kept)
     assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("group", [2000, GROUP])
+def test_a_folder_of_logs_with_the_setgid_bit(
+    converter: Converter, kitchen: Kitchen, group: int
+) -> None:
+    """Its group is on all logs. The converter is their owner, also if it is not in the group."""
+    uid, folder = prepared(converter), converter.workspace.root / FOLDER
+    old = old_log(converter, WEEK + 100)
+    os.chown(folder, 0, group)
+    folder.chmod(0o2770 if group == GROUP else 0o2777)
+    try:
+        target = f"{converter.workspace.scratch()}/a.jpg"
+        case = Case(ConversionType.IMAGE_RESIZE, picture(kitchen), target)
+        run = converter.run(case, env={"LOG_NAME": f"{uid}/1"})
+    finally:
+        os.chown(folder, UID, UID)
+        folder.chmod(0o750)
+    assert run.reason is ExitReason.COMPLETED
+    assert "warning" not in run.report.logs
+    file = log_of(converter, uid)
+    assert "Completed" in file.read_text()
+    assert (file.stat().st_uid, file.stat().st_gid) == (UID, group)
+    assert stat.S_IMODE(file.parent.stat().st_mode) & ~0o2000 == 0o750
+    assert not old.exists()
 
 
 def test_a_failed_run_has_a_log_too(converter: Converter) -> None:

@@ -164,7 +164,7 @@ def test_what_does_not_fit_together_is_made_one_after_the_other(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("memory")
-    source = kitchen.ffmpeg("large.mkv", *video("3840x2160", seconds=0.4), "-c:v", "mpeg4")
+    source = kitchen.ffmpeg("large.mkv", *video("3840x2160", seconds=0.2), "-c:v", "mpeg4")
     wanted = ladder(folder, "2160p", "1080p", "720p", quality="low")
     done = several.run(converter, source, wanted)
     assert done.states == [S, S, S], done.report.message

@@ -189,7 +189,7 @@ def test_far_into_a_long_video_is_as_fast_as_at_its_start(
     source = kitchen.ffmpeg("hour.mp4", "-stream_loop", "59", "-i", minute, "-c", "copy")
     run = converter.convert(THUMB, source, "out.jpg", time="00:50:00")
     assert lab.image(run.path).size == (320, 180)
-    assert run.wall < 2
+    assert run.ended.cpu < 2
 
 
 def test_a_file_without_video_or_cover(kitchen: Kitchen, converter: Converter) -> None:

@@ -5,6 +5,7 @@ The tests use no other cluster. They empty and reuse a cluster that an earlier r
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections.abc import Iterator
 from contextlib import chdir
@@ -15,7 +16,7 @@ from pytest_kind import KindCluster  # type: ignore[import-untyped]
 
 from tests.e2e.support.cluster import LIMIT, fill_volume, kind_cluster, limit_tests
 from tests.e2e.support.commands import ROOT, TOOLS, Kubectl
-from tests.e2e.support.conversions import Conversions
+from tests.e2e.support.conversions import NAMESPACE, Conversions
 from tests.e2e.support.operator import OperatorInCluster, install
 from tests.e2e.support.watches import Watches, converting, live, matching_over_time
 
@@ -67,6 +68,36 @@ def _remove(kubectl: Kubectl, overlay: Path) -> None:
     kubectl("delete", "-f", str(ROOT / "crds"), "--ignore-not-found", limit=120)
     for folder in (overlay / "late-claim", overlay):
         kubectl("delete", "-k", str(folder), "--ignore-not-found", "--timeout=120s", limit=150)
+
+
+@pytest.fixture(scope="session")
+def file_server(kubectl: Kubectl) -> str:
+    """The file server of the namespace of conversions, with the secret of the API. Its name."""
+    name, home, secret = "my-network-converter-files", "my-network-converter", secrets.token_hex(32)
+    for namespace in (home, NAMESPACE):
+        made = kubectl(
+            *(
+                "-n",
+                namespace,
+                "create",
+                "secret",
+                "generic",
+                name,
+                "--dry-run=client",
+                "-o",
+                "yaml",
+            ),
+            f"--from-literal=secret={secret}",
+        )
+        kubectl("apply", "-f", "-", "-n", namespace, text=made)
+    # Otherwise the pods that run get the secret after up to two minutes.
+    restarted = ((home, "my-network-converter-gateway"), (NAMESPACE, name))
+    for namespace, deployment in restarted:
+        kubectl("-n", namespace, "rollout", "restart", f"deployment/{deployment}")
+    for namespace, deployment in restarted:
+        status = ("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+        kubectl("-n", namespace, *status, limit=130)
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -14,9 +13,7 @@ from tests.e2e.support.caller import BASE_URL, TOKEN_FILE, Caller
 from tests.e2e.support.commands import Kubectl
 from tests.e2e.support.conversions import NAMESPACE, Conversions
 
-HOME: Final = "my-network-converter"
 FILES: Final = "my-network-converter-files"
-GATEWAY: Final = "my-network-converter-gateway"
 
 # GETs of paths with a token: for each the status, some headers, and what a program needs to know
 # about the body.
@@ -46,25 +43,12 @@ except OSError:
 
 
 @pytest.fixture(scope="module")
-def app(kubectl: Kubectl) -> Iterator[Caller]:
-    """A caller, and a file server with the secret of the API."""
-    secret = secrets.token_hex(32)
-    for namespace in (HOME, NAMESPACE):
-        kubectl(
-            *("-n", namespace, "create", "secret", "generic", FILES),
-            f"--from-literal=secret={secret}",
-        )
-    # Otherwise the pods that run get the secret after up to two minutes.
-    for namespace, name in ((HOME, GATEWAY), (NAMESPACE, FILES)):
-        kubectl("-n", namespace, "rollout", "restart", f"deployment/{name}")
-        status = ("rollout", "status", f"deployment/{name}", "--timeout=120s")
-        kubectl("-n", namespace, *status, limit=130)
+def app(kubectl: Kubectl, file_server: str) -> Iterator[Caller]:
+    """A caller."""
     caller = Caller.start(kubectl, "files-app", NAMESPACE)
     caller.bind()
     yield caller
     caller.remove()
-    for namespace in (HOME, NAMESPACE):
-        kubectl("-n", namespace, "delete", "secret", FILES)
 
 
 def test_a_log_and_an_output_are_read_after_the_pod_is_deleted(
@@ -104,3 +88,24 @@ def test_a_failed_conversion_has_a_log_of_each_attempt(
 
 def test_only_the_api_reaches_the_file_server(app: Caller) -> None:
     assert app.ask(CONNECT, f"{FILES}.{NAMESPACE}.svc", "8001") is False
+
+
+def test_the_file_server_sees_only_the_folder_that_it_says(
+    app: Caller, kubectl: Kubectl, run_folder: str, volume: Path
+) -> None:
+    (volume / run_folder).mkdir(parents=True, exist_ok=True)
+    (volume / run_folder / "mine.txt").write_text("mine")
+    here = ("-n", NAMESPACE)
+    deployment = f"deployment/{FILES}"
+
+    def files_of(folder: str) -> list[str]:
+        kubectl(*here, "set", "env", deployment, f"FILES_FOLDER={folder}")
+        kubectl(*here, "rollout", "status", deployment, "--timeout=120s", limit=130)
+        script = "import os; print(*sorted(os.listdir('/files')))"
+        return kubectl(*here, "exec", deployment, "--", "python3", "-c", script).split()
+
+    try:
+        assert "mine.txt" in files_of(run_folder)
+        assert "input" not in files_of(run_folder)
+    finally:
+        assert "input" in files_of(".")

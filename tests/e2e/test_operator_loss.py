@@ -15,6 +15,8 @@ from tests.e2e.support.watches import Watches
 
 SECOND = "my-network-second"
 OVERLAY = ROOT / "tests/e2e/overlay"
+# A container that runs for less than ten seconds is never shown as Running.
+_SECONDS = 60
 _ORDER = ["Pending", "Queued", "Starting", "Running", "Succeeded"]
 
 
@@ -26,7 +28,7 @@ def test_conversions_survive_a_killed_operator(
             f"survives-{number}",
             "video_to_mp4",
             inputFile="input/long.mp4",
-            options={"duration": 20, "resolution": "360p"},
+            options={"duration": _SECONDS, "resolution": "360p"},
         )
         for number in range(2 * LIMIT)
     ]
@@ -50,7 +52,7 @@ def test_a_restarted_operator_catches_up_with_pods_that_ended(
         "ends-alone",
         "video_to_mp4",
         inputFile="input/long.mp4",
-        options={"duration": 20, "resolution": "360p"},
+        options={"duration": _SECONDS, "resolution": "360p"},
     )
     dies = conversions.long("deleted-alone")
     for conversion in (ends, dies):

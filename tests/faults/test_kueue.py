@@ -21,22 +21,25 @@ from tests.faults.kueue import LABEL, QUEUE, kueue
 SAMPLES: Final = ROOT / "deploy/samples"
 SETTING: Final = "CONVERTER_POD_SETTINGS"
 SIDECAR: Final = "aa-proxy"
-# Two conversions request so much CPU. The quota of Kubernetes allows one pod at a time.
+# Two conversions request so much CPU. The ResourceQuota allows one more pod at a time.
 CPU: Final = "200m"
-QUOTA: Final = {
-    "apiVersion": "v1",
-    "kind": "ResourceQuota",
-    "metadata": {"name": "mynetwork-test", "namespace": NAMESPACE},
-    "spec": {
-        "hard": {
-            "pods": "1",
-            "requests.cpu": "8",
-            "requests.memory": "16Gi",
-            "limits.cpu": "16",
-            "limits.memory": "16Gi",
-        }
-    },
-}
+
+
+def quota(pods: int) -> Body:
+    """A ResourceQuota of the namespace with this many pods."""
+    hard = {
+        "pods": str(pods),
+        "requests.cpu": "8",
+        "requests.memory": "16Gi",
+        "limits.cpu": "16",
+        "limits.memory": "16Gi",
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "mynetwork-test", "namespace": NAMESPACE},
+        "spec": {"hard": hard},
+    }
 
 
 @pytest.fixture
@@ -48,7 +51,9 @@ def neighbours(
         stack.enter_context(kueue(kubectl, cluster, tmp_path, CPU))
         stack.enter_context(mutating(kubectl, "batch", "jobs", REWRITE_IMAGE))
         stack.enter_context(mutating(kubectl, "", "pods", ADD_SIDECAR % 600))
-        kubectl.create(QUOTA)
+        # The file server's pod counts, too.
+        existing = kubectl.get("pods", "-n", NAMESPACE)["items"]
+        kubectl.create(quota(len(existing) + 1))
         stack.callback(kubectl, "-n", NAMESPACE, "delete", "resourcequota", "mynetwork-test")
         set_pod_settings(operator, {"namespaces": {NAMESPACE: {"labels": {LABEL: QUEUE}}}})
         stack.callback(set_pod_settings, operator, {})

@@ -52,8 +52,12 @@ class RecordCase:
 
 
 def ended(phase: str, reason: str, values: str) -> Series:
+    """The ends for one reason. An operator that shows them has run all the time."""
     labels = f'{NS},conversion_type="image_resize",phase="{phase}",reason="{reason}"'
-    return {f"converter_conversions_finished_total{{{labels}}}": values}
+    return {
+        f"converter_conversions_finished_total{{{labels}}}": values,
+        f'converter_build_info{{{NS},version="1"}}': "1+0x200",
+    }
 
 
 def crashed(values: str, pod: str = "old") -> Series:
@@ -102,6 +106,13 @@ STORE_LABELS: Final = {
     "namespace": "converter",
     "exported_namespace": "team-a",
     "pod": "api-1",
+}
+
+_REASONS: Final = ("DiskFull", "Stalled", "InputNotFound", "OutOfMemory", "InputEmpty")
+_EACH_ONCE: Final[Series] = {
+    name: values
+    for reason in _REASONS
+    for name, values in ended("Failed", reason, "_x20 1+0x70").items()
 }
 
 ALERTS: Final[Mapping[str, AlertCase]] = {
@@ -179,6 +190,22 @@ ALERTS: Final[Mapping[str, AlertCase]] = {
                 **ended("Succeeded", "Completed", "0+9x90"),
             },
             "only three ended": ended("Failed", "DiskFull", "0+0x20 1+1x2 3+0x70"),
+            "they failed before the first scrape": ended("Failed", "DiskFull", "_x20 9+0x70")
+            | {f'converter_build_info{{{NS},version="1"}}': "_x20 1+0x70"},
+            "they failed before a time without scrapes": ended(
+                "Failed", "DiskFull", "9+0x5 _x20 9+0x70"
+            )
+            | {f'converter_build_info{{{NS},version="1"}}': "1+0x5 _x20 1+0x70"},
+            "a restart makes the series begin again": ended(
+                "Failed", "DiskFull", "9+0x20 _x5 4+0x70"
+            ),
+        },
+        also={
+            "each for a reason of its own, which did not exist before": (
+                _EACH_ONCE,
+                {"namespace": "converter"},
+                "100% of the conversions that ended in the last 30 minutes\nhave failed.",
+            ),
         },
         at="40m",
         description="50% of the conversions that ended in the last 30 minutes\nhave failed.",
@@ -345,6 +372,12 @@ _HALF: Final = {
 }
 
 RECORDS: Final[Mapping[str, RecordCase]] = {
+    "namespace_phase:converter_conversions_ended:increase30m": RecordCase(
+        # The first of them are not an increase of a series that exists.
+        {**ended("Failed", "DiskFull", "_x20 3+0x70"), **ended("Succeeded", "C", "0+1x90")},
+        {f'{{{NS},phase="Failed"}}': 3.0, f'{{{NS},phase="Succeeded"}}': 30.0},
+        still(queued=1),
+    ),
     "namespace:converter_conversions_ended:increase30m": RecordCase(
         _HALF, {f"{{{NS}}}": 60}, still(queued=1)
     ),

@@ -113,7 +113,5 @@ affinity:
 {{- /* (list $ NAMESPACE): the folder of the volume that the converters of a namespace see. */}}
 {{- define "my-network-converter.volumeFolder" -}}
 {{- $folder := include "my-network-converter.setting" (list (index . 0) "operator" "CONVERTER_VOLUME_FOLDER" "") }}
-{{- with trimAll "/" $folder }}
-subPath: {{ replace "{namespace}" (index $ 1) . | quote }}
-{{- end }}
+{{- trimAll "/" $folder | replace "{namespace}" (index . 1) | default "." }}
 {{- end }}

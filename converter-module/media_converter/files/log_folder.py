@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from media_converter.files.log_file import MAX_LOG_BYTES, NEW_SUFFIX, LogFile
-from media_converter.options import LOG_FOLDER
+from media_converter.forbidden_paths import LOG_FOLDER
 
 MAX_BYTES: Final = 256 << 20
 """How many bytes all logs of a volume may have."""

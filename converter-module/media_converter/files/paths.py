@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error, not_writable
-from media_converter.options import (
+from media_converter.forbidden_paths import (
     NO_FORBIDDEN_CHARACTERS,
     NOT_IN_LOG_FOLDER,
     has_forbidden_character,

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import AudioOptions
 from media_converter.planning.audio_filters import (
     FOLLOW_SAMPLES,
     audio_filter,
@@ -33,6 +32,7 @@ from media_converter.planning.plan import (
 from media_converter.planning.tags import kept_tags
 from media_converter.probing.media import AudioStream, MediaInfo
 from media_converter.step import COVER, Stdout, Step
+from media_converter.typed_options import AudioOptions
 
 _MAX_COVER_SIDE: Final = 1000
 

@@ -1,4 +1,4 @@
-"""Computes output sizes and builds the filters from decoded frames to frames for an encoder."""
+"""Computes output sizes, and builds the filters between the decoder and the encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ _INTERLACED_FIELD_ORDERS: Final = ("tt", "bb", "tb", "bt")
 # Codecs of broadcasts and camcorders, whose frames often consist of two interlaced fields.
 _FIELD_CODECS: Final = ("h264", "mpeg2video", "vc1", "dvvideo", "mpeg4", "prores", "dnxhd", "ffv1")
 _MIN_SIDE_TO_DEINTERLACE: Final = 4
-# Like every browser, show GIF frames of less than 20 ms for a tenth of a second.
+# The times of GIF frames are multiples of 10 ms. Like every browser, show frames that are shorter
+# than 20 ms for 100 ms.
 _GIF_TIMESTAMPS: Final = (
     "setpts='if(isnan(PREV_OUTPTS),0,"
     "PREV_OUTPTS+if(lt((PTS-PREV_INPTS)*TB,0.02),0.1/TB,PTS-PREV_INPTS))'"
@@ -22,10 +23,13 @@ _GIF_TIMESTAMPS: Final = (
 # sample of a row with an odd width would include what follows the row in memory.
 _SCALER: Final = "bicubic+full_chroma_inp"
 _ANIMATIONS: Final = ("gif", "apng", "webp")
+# A first or last frame that is shown for longer than this is repeated.
 _MIN_HELD_SECONDS: Final = 0.3
-_SLOW_RATE: Final = 8
-_HELD_RATE: Final = 10
-_MAX_HELD_RATE: Final = 60
+# Frames per second. A video with fewer is a slide show, whose frames are repeated at the next rate.
+_SLIDE_SHOW_RATE: Final = 8
+_REPEATED_RATE: Final = 10
+# A header that states a higher rate is wrong.
+_MAX_STATED_RATE: Final = 60
 # The matrices from RGB to YUV that the scaler knows.
 _MATRICES: Final = ("bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "gbr")
 _MIN_HD_WIDTH: Final = 1280
@@ -79,7 +83,7 @@ def flatten(background: str) -> str:
 
 
 def fit_varying(size: tuple[int, int]) -> list[str]:
-    """The filters that fit pictures of any size into ``size``, between black bars."""
+    """The filters that fit frames of any size into ``size``, between black bars."""
     box = f"{size[0]}:{size[1]}"
     return [
         "scale='max(2,iw*max(1,sar))':'max(2,ih*max(1,1/sar))'",
@@ -96,11 +100,11 @@ def video_filter(
     background: str,
     *,
     size_varies: bool = False,
-    cut: tuple[int, int] | None = None,
+    crop_to: tuple[int, int] | None = None,
 ) -> str:
-    """The filters from decoded frames to frames of ``size`` for an H.264 encoder.
+    """The filters that turn decoded frames into frames of ``size`` for the encoder.
 
-    With ``cut``, only the middle of this size remains.
+    If ``crop_to`` is given, the frame is cropped to this size, around its centre.
     """
     filters = []
     if video.has_alpha:
@@ -112,45 +116,47 @@ def video_filter(
         filters.append(limit_frame_rate(frame_rate_limit))
     if size_varies:
         filters += fit_varying(size)
-    filters += to_sdr(video, size, cut)
+    filters += to_sdr(video, size, crop_to)
     return ",".join(filters)
 
 
-def hold_pictures(
+def hold_frames(
     video: VideoStream,
     first_held_seconds: float,
     last_held_seconds: float | None,
     *,
-    is_part: bool,
-    most: int = _MAX_HELD_RATE,
+    is_trimmed: bool,
+    max_rate: int = _MAX_STATED_RATE,
 ) -> list[str]:
-    """The filters that let pictures stand for as long as they do in the input.
+    """The filter that keeps each frame on the screen for as long as in the input, by repeating it.
 
-    ``first_held_seconds`` and ``last_held_seconds`` are how long the first and the last picture of
-    the output are shown, None if it is not known. Some filters forget how long a picture stands.
-    The last picture of an animation would be short, and a part of a slide show would end with its
-    last change, or with the end of a picture that stands for longer than the part. So would a part
-    that begins in a gap of the input. ``most`` is the most frames per second of the output.
+    Some filters drop the duration of a frame. Without this filter, three outputs have the wrong
+    duration: the last frame of an animation is too short, a range of a slide show ends with its
+    last change, and so does a range that starts long after the last frame before it.
+
+    ``first_held_seconds`` is how long the first frame stays on the screen, 0 if it is not known.
+    ``last_held_seconds`` is the same for the last frame, None if it is not known. ``max_rate`` is
+    the highest frame rate of the output.
     """
-    rate = video.r_frame_rate or (_HELD_RATE, 1)
-    if first_held_seconds > _MIN_HELD_SECONDS and not _is_slow(video):
-        return [_fps(rate if _rate(rate) <= _MAX_HELD_RATE else (30, 1), most)]
-    if is_part and _is_slow(video):
-        return [_fps((_HELD_RATE, 1), most)]
-    rests = last_held_seconds is not None and last_held_seconds > _MIN_HELD_SECONDS
-    has_known_rate = _rate(rate) <= _MAX_HELD_RATE
-    if rests and (video.codec in _ANIMATIONS or has_known_rate) and not has_10ms_frames(video):
-        return [_fps(rate, most)]
+    rate = video.r_frame_rate or (_REPEATED_RATE, 1)
+    if first_held_seconds > _MIN_HELD_SECONDS and not _is_slide_show(video):
+        return [_fps(rate if _rate(rate) <= _MAX_STATED_RATE else (30, 1), max_rate)]
+    if is_trimmed and _is_slide_show(video):
+        return [_fps((_REPEATED_RATE, 1), max_rate)]
+    holds_last = last_held_seconds is not None and last_held_seconds > _MIN_HELD_SECONDS
+    has_known_rate = _rate(rate) <= _MAX_STATED_RATE
+    if holds_last and (video.codec in _ANIMATIONS or has_known_rate) and not has_10ms_frames(video):
+        return [_fps(rate, max_rate)]
     return []
 
 
-def _fps(rate: Ratio, most: int) -> str:
-    return f"fps={rate[0]}/{rate[1]}" if _rate(rate) <= most else f"fps={most}"
+def _fps(rate: Ratio, max_rate: int) -> str:
+    return f"fps={rate[0]}/{rate[1]}" if _rate(rate) <= max_rate else f"fps={max_rate}"
 
 
-def _is_slow(video: VideoStream) -> bool:
-    """Whether this is a slide show, or something else with few pictures."""
-    return video.avg_frame_rate is not None and _rate(video.avg_frame_rate) < _SLOW_RATE
+def _is_slide_show(video: VideoStream) -> bool:
+    """Whether this is a slide show, or another video with few frames per second."""
+    return video.avg_frame_rate is not None and _rate(video.avg_frame_rate) < _SLIDE_SHOW_RATE
 
 
 def _rate(ratio: Ratio) -> float:
@@ -158,7 +164,7 @@ def _rate(ratio: Ratio) -> float:
 
 
 def has_10ms_frames(video: VideoStream) -> bool:
-    """Whether this is a GIF with frames of 10 ms, which browsers show for a tenth of a second."""
+    """Whether this is a GIF with frames shorter than 20 ms, which browsers show for 100 ms."""
     frame_rate = video.r_frame_rate
     return video.codec == "gif" and frame_rate is not None and frame_rate[0] > 50 * frame_rate[1]
 
@@ -177,13 +183,15 @@ def deinterlace(video: VideoStream) -> list[str]:
 
 
 def limit_frame_rate(frame_rate_limit: int) -> str:
-    """A filter that drops frames as long as more come than ``frame_rate_limit`` per second.
+    """A filter that drops frames where the input has more than ``frame_rate_limit`` per second.
 
-    The frame rate stays variable. A constant frame rate would give a video of 30 frames per second
-    with one burst of 120 the higher rate from start to end. ``ld(0)`` is when the next frame is
-    due. A frame may come half a period early: 72 frames per second become 60, not 36, and times
-    that are rounded to milliseconds do no harm. ffmpeg computes the period, because a rounded one
-    would drop a frame of a long film that has exactly this rate. Times may begin below 0.
+    The output keeps a variable frame rate. With a constant rate, a video of 30 frames per second
+    with a short burst of 120 would have the higher rate from start to end.
+
+    ``ld(0)`` is the time when the next frame is due. A frame may come MAX_EARLY of a period early.
+    So 72 frames per second become 60, not 36, and timestamps that are rounded to milliseconds do no
+    harm. ffmpeg computes the period. A rounded period would drop a frame of a long video that has
+    exactly this rate. Timestamps can be negative.
     """
     period = f"1/{frame_rate_limit}"
     is_first = "isnan(prev_selected_t)"
@@ -197,11 +205,11 @@ def is_wide_gamut(video: VideoStream) -> bool:
     return video.is_hdr or "bt2020" in (video.color_primaries, video.color_space[:6])
 
 
-def name_colours(video: VideoStream) -> list[str]:
-    """The filter that names the colours of a video if the file does not, or names unusable ones.
+def set_colour_tags(video: VideoStream) -> list[str]:
+    """The filter that sets the colour tags of a video without tags, or with unsupported ones.
 
-    Players show an unnamed video as BT.709 if it is large, and as BT.601 if it is small. The scaler
-    would take it for BT.601 in any case, and cannot read rare matrices.
+    Players show an untagged video as BT.709 if it is large, and as BT.601 if it is small. The
+    scaler always treats it as BT.601, and does not support rare matrices.
     """
     if video.pixel_format.startswith(_RGB) or video.color_space in _MATRICES:
         return []
@@ -212,31 +220,31 @@ def name_colours(video: VideoStream) -> list[str]:
 
 
 def to_sdr(
-    video: VideoStream, size: tuple[int, int], cut: tuple[int, int] | None = None
+    video: VideoStream, size: tuple[int, int], crop_to: tuple[int, int] | None = None
 ) -> list[str]:
     """The filters that scale to ``size`` and convert colours to 8-bit limited-range SDR.
 
-    With ``cut``, only the middle of this size remains.
+    If ``crop_to`` is given, the frame is cropped to this size, around its centre.
     """
     scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
-    crop = [f"crop={cut[0]}:{cut[1]}"] if cut else []
+    crop = [f"crop={crop_to[0]}:{crop_to[1]}"] if crop_to else []
     last = ["setsar=1", "format=yuv420p", *crop]
     if is_wide_gamut(video):
         if video.color_space not in ("", *_MATRICES):
             scale = f"setparams=colorspace=bt2020nc,{scale}"
-        # The pictures of the next filters are large, so they get only what remains.
+        # Crop first: the next filters hold up to 12 bytes per pixel.
         return [scale, *crop, "format=yuv420p10le", *_narrow_gamut(video), *last[:2]]
     if video.pixel_format.startswith(_RGB) or video.has_alpha:
         tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
         return [f"{scale}:out_color_matrix=bt709:out_range=tv", "format=yuv420p", tags, *last]
-    named = name_colours(video)
+    named = set_colour_tags(video)
     if video.full_range:
         return [*named, f"{scale}:in_range=pc:out_range=tv", *last]
     return [*named, scale, *last]
 
 
 def _narrow_gamut(video: VideoStream) -> list[str]:
-    """The filters from BT.2020, HDR or SDR, to SDR in BT.709."""
+    """The filters that convert BT.2020 video (HDR or SDR) to BT.709 SDR."""
     transfer = video.color_transfer if video.is_hdr else "bt709"
     # The file may not name its colour space, and zscale cannot convert from an unknown one.
     source = (
@@ -259,12 +267,12 @@ def _narrow_gamut(video: VideoStream) -> list[str]:
 def still_filter(
     video: VideoStream, size: tuple[int, int], output_format: str, background: str
 ) -> str:
-    """The filters from a decoded frame to one image of ``size``."""
+    """The filters that turn a decoded frame into one image of ``size``."""
     filters = []
     if video.has_alpha:
         filters.append(flatten(background))
     filters += deinterlace(video)
-    filters += to_sdr(video, size) if is_wide_gamut(video) else name_colours(video)
+    filters += to_sdr(video, size) if is_wide_gamut(video) else set_colour_tags(video)
     scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
     if output_format == "png":
         filters += [scale, "format=rgb24"]

@@ -7,12 +7,12 @@ from typing import Final
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import ImageOptions
 from media_converter.planning import image_memory
 from media_converter.planning.image_fit import COVER, Fit, fit_image, position
 from media_converter.planning.plan import ConversionPlan, Expected
 from media_converter.probing.media import ImageInfo
 from media_converter.step import INPUT, PROFILE, Stdout, Step
+from media_converter.typed_options import ImageOptions
 
 VIPS: Final = "/usr/bin/vips"
 MAX_IMAGE_PIXELS: Final = 300_000_000

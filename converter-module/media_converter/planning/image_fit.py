@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from media_converter.options import ImageOptions
 from media_converter.planning.filters import fit_box
+from media_converter.typed_options import ImageOptions
 
 COVER: Final = "cover"
 

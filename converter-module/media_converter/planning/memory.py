@@ -3,10 +3,10 @@
 The settings never change the size of the output.
 
 The figures were measured in the image (ffmpeg 7.1.5, one thread, peak resident set): 146 MiB from
-1080p to 720p, 243 MiB at 1080p. At 4K: 811 MiB with the preset, 529 MiB with the least lookahead
-and one B-frame, 417 MiB without lookahead and B-frames, 715 MiB from a 10-bit input, 887 MiB with
-tone mapping. Each figure is the sum of ``_BASE``, a whole number of decoded frames and a whole
-number of frames in the encoder, so :func:`estimate` computes this sum.
+1080p to 720p, 243 MiB at 1080p. At 4K: 811 MiB with the first settings of H.264, 529 MiB with the
+least lookahead and one B-frame, 417 MiB without lookahead and B-frames, 715 MiB from a 10-bit
+input, 887 MiB with tone mapping. Each figure is the sum of ``_BASE``, a whole number of decoded
+frames and a whole number of frames in the encoder, so :func:`estimate` computes this sum.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OVERHEAD: Final = 40 * _MIB
 # The kernel frees page cache under pressure, but not all of it and not at once.
 _USABLE_SHARE: Final = 0.95
 FOR_COPY: Final = _BASE + _OVERHEAD
-"""Memory, in bytes, of a conversion that holds no picture: copying packets, or sound."""
+"""Memory, in bytes, of a conversion that decodes no video: a stream copy, or audio."""
 
 # Numbers of frames that are in memory at the same time.
 _DECODED_FRAMES: Final = 16
@@ -115,9 +115,10 @@ def share(video: VideoStream, wanted: Sequence[Wanted], limits: Limits) -> Shari
 
 
 class Waiting(NamedTuple):
-    """An output that is encoded later: the memory for it and those before it does not fit.
+    """An output that is encoded later, because its memory does not fit beside the chosen outputs.
 
-    ``number`` is its index, ``outputs`` how many need the ``needed`` bytes.
+    ``number`` is its index. ``outputs`` is how many outputs would run together, and ``needed`` is
+    the memory in bytes that they would need.
     """
 
     number: int
@@ -125,13 +126,13 @@ class Waiting(NamedTuple):
     needed: int
 
 
-def together(
+def next_batch(
     video: VideoStream, wanted: Sequence[Wanted], limits: Limits
 ) -> tuple[list[int], list[Waiting]]:
-    """The indices of the outputs that are encoded at the same time, and those that wait.
+    """Choose the outputs to encode at the same time: their indices, and the outputs that wait.
 
-    The first output is always among them, and then each that fits. The outputs that wait are the
-    next to be asked for, in the same order.
+    The first output is always chosen, and then each that still fits. To get the next batch, call
+    this again with the outputs that wait, in the same order.
     """
     numbers, waiting = [0], []
     for number, each in enumerate(wanted[1:], 1):
@@ -143,13 +144,13 @@ def together(
     return numbers, waiting
 
 
-def made_with(
+def batch_of(
     number: int, video: VideoStream, wanted: Sequence[Wanted], limits: Limits
 ) -> list[Wanted]:
-    """The outputs that are encoded at the same time as the one with this index, and itself."""
+    """The batch that contains the output with this index."""
     left = list(range(len(wanted)))
     while True:
-        found, waiting = together(video, [wanted[index] for index in left], limits)
+        found, waiting = next_batch(video, [wanted[index] for index in left], limits)
         batch = [left[index] for index in found]
         if number in batch:
             return [wanted[index] for index in batch]
@@ -188,7 +189,7 @@ def encoding(video: VideoStream, size: tuple[int, int], encoder: Encoder, codec:
     settings, threads = encoder
     encoder_frames = settings.frames + CODECS[codec].thread_frames * (threads - 1)
     frames = encoder_frames * size[0] * size[1] * 3 // 2
-    return CODECS[codec].bytes + frames + for_tone_mapping(video, size)
+    return CODECS[codec].fixed_bytes + frames + for_tone_mapping(video, size)
 
 
 def for_tone_mapping(video: VideoStream, size: tuple[int, int]) -> int:

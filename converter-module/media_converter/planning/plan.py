@@ -42,23 +42,23 @@ class Expected(NamedTuple):
 
 
 WHOLE: Final = (1.0, 1.0)
-"""Nothing of the pictures is cut off."""
+"""The whole frame: nothing is cropped."""
 
 
 class Writing(NamedTuple):
-    """How ffmpeg writes a video. planning.together makes a command of one or several of them.
+    """How ffmpeg writes one video. :mod:`planning.together` makes the command for one or several.
 
-    ``begin`` is the command up to the input. ``video`` and ``audio`` are the streams that are read,
-    and ``picture`` the options of the video. ``sound`` are the options that encode the sound,
-    empty if it is copied. ``duration`` is the limit of the output in seconds, ``muxer`` the options
-    of its file.
+    ``command_start`` is the command up to the input. ``video`` and ``audio`` are the indices of the
+    streams that are read. ``video_options`` are the output options of the video. ``audio_options``
+    encode the audio, and are empty if it is copied. ``duration`` limits the output, in seconds.
+    ``muxer`` are the options of the container.
     """
 
-    begin: tuple[str, ...]
+    command_start: tuple[str, ...]
     video: int
     audio: int | None
-    picture: tuple[str, ...]
-    sound: tuple[str, ...]
+    video_options: tuple[str, ...]
+    audio_options: tuple[str, ...]
     duration: float | None
     muxer: tuple[str, ...]
 
@@ -68,9 +68,9 @@ class ConversionPlan(NamedTuple):
 
     ``summary`` is a line for the log. ``duration`` is how many seconds of media the step
     processes. It is for progress only and may be an estimate. ``video_index`` and ``audio_index``
-    are the streams that it reads. ``save`` is a second step. If there is one, it makes the output
-    of what the first one has written to memory. ``kept`` is the share of the width and of the
-    height that is not cut off, of the pictures as they are shown. ``writing`` is set for videos.
+    are the streams that it reads. ``save`` is an optional second step. It reads what the first step
+    wrote to memory, and writes the output. ``kept`` is the fraction of the displayed width and
+    height that is not cropped. ``writing`` is set for videos.
     """
 
     step: Step
@@ -89,28 +89,30 @@ class ConversionPlan(NamedTuple):
 
 
 def output_url(number: int) -> str:
-    """How ffmpeg names an output, if it has several."""
+    """The URL of an output, if ffmpeg writes several."""
     return f"file:{output_path(number)}"
 
 
 class Position(NamedTuple):
-    """The picture that a player shows at ``time``. Times are seconds from the start of the file.
+    """The frame that a player shows at ``time``, and where to seek to decode it.
 
-    ``picture`` is the time at which the picture appears, and ``duration`` is how long it is shown.
-    If the packets do not tell, they are None and 0. ``seek`` is the time from which ffmpeg must
-    read to decode the picture, None for the start of the file. ``origin`` is the first timestamp
-    of the file.
+    Times are seconds from the start of the file. ``frame_time`` is when the frame appears, and
+    ``frame_duration`` is how long it is shown. If the packets have no timestamps, ``frame_time`` is
+    None and ``frame_duration`` is 0. ``seek`` is None for the start of the file. ``origin`` is the
+    first timestamp of the file.
     """
 
     time: float
-    picture: float | None = None
-    duration: float = 0.0
+    frame_time: float | None = None
+    frame_duration: float = 0.0
     seek: float | None = None
     origin: float = 0.0
 
     def seconds_left(self) -> float:
-        """How long the picture is still shown after ``time``. 0 if it is not known."""
-        return 0.0 if self.picture is None else self.picture + self.duration - self.time
+        """How long the frame is still shown after ``time``. 0 if it is not known."""
+        if self.frame_time is None:
+            return 0.0
+        return self.frame_time + self.frame_duration - self.time
 
 
 class Copying(NamedTuple):
@@ -127,16 +129,16 @@ COPY_ALL: Final = Copying()
 
 
 class Evidence(NamedTuple):
-    """What the packets of the input, or an earlier try within the run, have shown.
+    """What the packets of the input and earlier attempts of this run have shown.
 
-    ``position`` is the picture that is shown when the requested part starts. ``size_varies`` says
-    that the size of the pictures changes, ``sound_varies`` that the channels or the sample rate do.
-    ``last_held_seconds`` is how long the last picture is shown, None if it is not known.
-    ``gain`` is the gain that gives the sound the wanted loudness. ``rates`` are those of the
-    requested part of the video, None if its packets were not listed.
+    ``may_copy`` says which streams may still be copied. ``position`` is the frame that is shown
+    when the range starts. ``size_varies``: the frame size changes within the input.
+    ``sound_varies``: the channel count or the sample rate changes. ``last_held_seconds`` is how
+    long the last frame is shown, None if it is not known. ``gain`` gives the audio the requested
+    loudness. ``rates`` are measured from the packets of the range, None if they were not read.
     """
 
-    copying: Copying = COPY_ALL
+    may_copy: Copying = COPY_ALL
     position: Position | None = None
     size_varies: bool = False
     sound_varies: bool = False
@@ -171,16 +173,16 @@ def ffmpeg_command(
 
 
 def trim_options(start: float, duration: float | None) -> list[str]:
-    """Input options that read only a part of the input. ffmpeg does not decode the rest."""
+    """Input options that read only a range of the input. ffmpeg does not decode the rest."""
     options = ["-ss", f"{start:.6f}"] if start else []
     return options if duration is None else [*options, "-t", f"{duration:.6f}"]
 
 
 class Reading(NamedTuple):
-    """How ffmpeg reads a part: its input options and the first filters of each stream.
+    """How ffmpeg reads a range: its input options and the first filters of each stream.
 
-    A seek lands on a key picture before the part. What comes before the part is decoded and
-    dropped, except the picture that is on the screen when the part begins.
+    ffmpeg seeks to a keyframe before the range. It decodes and drops the frames before the range,
+    except the frame that is on the screen when the range starts.
     """
 
     input_options: tuple[str, ...] = ()
@@ -189,18 +191,18 @@ class Reading(NamedTuple):
 
 
 def read_from(position: Position) -> Reading:
-    """How to read the part that starts at ``position``."""
+    """How to read the range that starts at ``position``."""
     options = ["-noaccurate_seek", "-ss", f"{position.seek:.6f}"] if position.seek else []
-    if position.picture is None:
+    if position.frame_time is None:
         begin = first = position.time
     else:
         # -copyts keeps the timestamps of the file. Without it, ffmpeg sets time 0 to the start of
         # the earliest stream that it reads.
         options.append("-copyts")
         begin = position.origin + position.time
-        first = position.origin + position.picture
-    # Times are rounded to six decimal places. Without this margin, the wanted picture could seem to
-    # be before the limit.
+        first = position.origin + position.frame_time
+    # Times are rounded to six decimal places. Without this margin, the rounding could drop the
+    # first frame of the range.
     video = [f"select='gte(t,{first - _EPSILON:.6f})'", f"setpts='max(PTS-{begin:.6f}/TB,0)'"]
     audio = [f"atrim=start={begin:.6f}", f"asetpts=PTS-{begin:.6f}/TB"]
     return Reading(tuple(options), tuple(video), tuple(audio))
@@ -235,20 +237,20 @@ DECODE_ONLY: Final = ("-fps_mode", "passthrough", "-f", "null", "-")
 
 
 def level_step(limits: Limits, stream_index: int, start: float) -> Step:
-    """Build the step that measures the level of two seconds of sound."""
+    """Build the step that measures the level of two seconds of audio."""
     argv = ffmpeg_command(limits, trim_options(start, 2.0))
     argv += ["-map", f"0:{stream_index}", "-af", "volumedetect", "-f", "null", "-"]
     return Step("level", tuple(argv))
 
 
-def colour_step(
+def luma_step(
     limits: Limits, stream_index: int, start: float, kept: tuple[float, float] = WHOLE
 ) -> Step:
-    """Build the step that prints the luma of a picture as 16 x 16 bytes.
+    """Build the step that prints the luma of one frame as 16 x 16 bytes.
 
-    Of each side, only the share ``kept`` is looked at, in the middle.
+    It reads only the centre of the frame: the fraction ``kept`` of the width and of the height.
     """
     argv = ffmpeg_command(limits, ["-noaccurate_seek", *trim_options(start, None)])
-    cut = f"crop=iw*{kept[0]:.4f}:ih*{kept[1]:.4f}," if kept != WHOLE else ""
-    argv += ["-map", f"0:{stream_index}", "-vf", f"{cut}scale=16:16:out_range=pc,format=gray"]
-    return Step("colour", (*argv, "-frames:v", "1", "-f", "rawvideo", "pipe:1"))
+    crop = f"crop=iw*{kept[0]:.4f}:ih*{kept[1]:.4f}," if kept != WHOLE else ""
+    argv += ["-map", f"0:{stream_index}", "-vf", f"{crop}scale=16:16:out_range=pc,format=gray"]
+    return Step("luma", (*argv, "-frames:v", "1", "-f", "rawvideo", "pipe:1"))

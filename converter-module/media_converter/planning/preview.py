@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import PREVIEW_SECONDS, PreviewOptions
+from media_converter.options import PREVIEW_SECONDS
 from media_converter.planning import memory
 from media_converter.planning.filters import decoder_options, fit_box, video_filter
 from media_converter.planning.plan import (
@@ -25,6 +25,7 @@ from media_converter.planning.plan import (
 from media_converter.planning.video_codecs import CODECS
 from media_converter.probing.media import MediaInfo, Ratio, VideoStream
 from media_converter.step import INPUT, Stdout, Step
+from media_converter.typed_options import PreviewOptions
 
 _MAX_RATE: Final = {"mp4": 30, "webp": 10}
 """Frames per second."""

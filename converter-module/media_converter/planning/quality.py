@@ -1,21 +1,20 @@
-"""Chooses how good an encoded video is, and its highest bit rate.
+"""Computes the bit rate limit for each value of the option quality.
 
-The encoder keeps the quality of the pictures the same. Film grain and noise can take 20 times as
-many bits as other pictures do, so the bit rate has a limit. The same limit says which videos are
-copied.
+The encoder keeps the quality of all frames the same. Film grain and noise can take 20 times as many
+bits as other frames, so the bit rate has a limit. A video over the limit is not copied either.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from media_converter.options import VideoOptions
+from media_converter.typed_options import VideoOptions
 
 DEFAULT_QUALITY: Final = "medium"
 
 
-class Quality(NamedTuple):
-    """The bit rate limit behind one value of ``options.quality``.
+class BitRateLimit(NamedTuple):
+    """The bit rate limit that belongs to one value of the option quality.
 
     The limit is the larger of ``bit_rate`` and ``bits_per_pixel`` x width x height x frame rate.
     """
@@ -24,10 +23,10 @@ class Quality(NamedTuple):
     bit_rate: int
 
 
-QUALITIES: Final = {
-    "low": Quality(bits_per_pixel=0.12, bit_rate=500_000),
-    "medium": Quality(bits_per_pixel=0.25, bit_rate=2_000_000),
-    "high": Quality(bits_per_pixel=0.5, bit_rate=4_000_000),
+_LIMITS: Final = {
+    "low": BitRateLimit(bits_per_pixel=0.12, bit_rate=500_000),
+    "medium": BitRateLimit(bits_per_pixel=0.25, bit_rate=2_000_000),
+    "high": BitRateLimit(bits_per_pixel=0.5, bit_rate=4_000_000),
 }
 
 
@@ -36,7 +35,7 @@ def bit_rate_limit(options: VideoOptions, size: tuple[int, int], frame_rate: flo
 
     The option maxBitrate can only lower it.
     """
-    quality = QUALITIES[options.quality or DEFAULT_QUALITY]
+    quality = _LIMITS[options.quality or DEFAULT_QUALITY]
     pixels_per_second = size[0] * size[1] * frame_rate
     limit = max(quality.bit_rate, int(quality.bits_per_pixel * pixels_per_second))
     return limit if options.max_bitrate is None else min(limit, options.max_bitrate * 1000)

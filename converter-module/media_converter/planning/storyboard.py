@@ -11,7 +11,7 @@ from urllib.parse import quote
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import MAX_TILES, StoryboardOptions
+from media_converter.options import MAX_TILES
 from media_converter.planning import image_memory, memory
 from media_converter.planning.filters import decoder_options, fit_box, fit_varying, still_filter
 from media_converter.planning.image import VIPS
@@ -24,6 +24,7 @@ from media_converter.planning.plan import (
 )
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.step import INPUT, Stdout, Step
+from media_converter.typed_options import StoryboardOptions
 
 DEFAULT_COUNT: Final = 100
 DEFAULT_SECONDS: Final = 1.0

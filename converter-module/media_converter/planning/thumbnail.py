@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from media_converter.limits import Limits
-from media_converter.options import ThumbnailOptions
 from media_converter.planning.filters import decoder_options, fit_box, fit_varying, still_filter
 from media_converter.planning.plan import (
     OUTPUT_URL,
@@ -18,6 +17,7 @@ from media_converter.planning.plan import (
 )
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.step import Step
+from media_converter.typed_options import ThumbnailOptions
 
 DEFAULT_TIME: Final = 1.0
 DEFAULT_QUALITY: Final = 94

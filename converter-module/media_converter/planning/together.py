@@ -1,7 +1,7 @@
-"""Builds the command that writes videos: one, or several of the same part of the same input.
+"""Builds the ffmpeg command that writes one video, or several of the same range of one input.
 
-One run of ffmpeg reads and decodes the input for all of them. Outputs whose sound would be the same
-share its encoder: the muxer tee gives each file its own video and the packets of this sound.
+ffmpeg reads and decodes the input once for all of them. Outputs whose audio would be the same share
+its encoder: the muxer tee gives each file its own video and the packets of this audio.
 """
 
 from __future__ import annotations
@@ -32,36 +32,38 @@ Numbered = tuple[int, Writing]
 def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
     """The same plans, but one run of ffmpeg reads and decodes the input for all of them.
 
-    They read the same video, and the same sound unless they have none, from the same place.
+    All plans read the same video stream from the same position. Plans with audio read the same
+    audio stream.
     """
     argv = command([plan.writing for plan in plans if plan.writing])
     return tuple(plan._replace(step=plans[0].step._replace(argv=argv)) for plan in plans)
 
 
 def command(writings: Sequence[Writing]) -> tuple[str, ...]:
-    """The command that writes videos, the first one as output 0.
+    """The command that writes these videos. The first one is output 0.
 
-    The options of the sound's decoder are those of the first one that has sound.
+    The input options are those of the first video with audio, because they include the options of
+    the audio decoder.
     """
     reader = next((w for w in writings if w.audio is not None), writings[0])
-    argv = [*reader.begin]
+    argv = [*reader.command_start]
     progress: tuple[str, ...] = PROGRESS
-    for group in _with_one_sound(writings):
+    for group in _group_by_audio(writings):
         argv += _one(*group[0], progress) if len(group) == 1 else _tee(group, progress)
         progress = ()
-    copied = [w.audio for w in writings if w.audio is not None and not w.sound]
+    copied = [w.audio for w in writings if w.audio is not None and not w.audio_options]
     if copied:
-        # Decode the copied audio too, once, so that its damage is counted.
+        # Copied audio is also decoded, to count its errors. One decode is enough for all outputs.
         argv += ["-map", f"0:{copied[0]}", *DECODE_ONLY]
     return tuple(argv)
 
 
-def _with_one_sound(writings: Sequence[Writing]) -> list[list[Numbered]]:
-    """The outputs in groups that share an encoder of sound. Most outputs are alone."""
+def _group_by_audio(writings: Sequence[Writing]) -> list[list[Numbered]]:
+    """The outputs in groups that share an audio encoder. Most groups have one output."""
     groups: list[list[Numbered]] = []
     for number, writing in enumerate(writings):
-        found = (group for group in groups if _have_same_sound(group[0][1], writing))
-        group = next(found, None) if writing.sound else None
+        found = (group for group in groups if _have_same_audio(group[0][1], writing))
+        group = next(found, None) if writing.audio_options else None
         if group is None:
             groups.append([(number, writing)])
         else:
@@ -69,24 +71,28 @@ def _with_one_sound(writings: Sequence[Writing]) -> list[list[Numbered]]:
     return groups
 
 
-def _have_same_sound(one: Writing, other: Writing) -> bool:
-    return (one.audio, one.sound, one.duration) == (other.audio, other.sound, other.duration)
+def _have_same_audio(one: Writing, other: Writing) -> bool:
+    return (one.audio, one.audio_options, one.duration) == (
+        other.audio,
+        other.audio_options,
+        other.duration,
+    )
 
 
 def _one(number: int, writing: Writing, progress: Iterable[str]) -> list[str]:
     argv = ["-map", f"0:{writing.video}"]
     if writing.audio is not None:
-        argv += ["-map", f"0:{writing.audio}", *(writing.sound or ("-c:a", "copy"))]
-    argv += [*NO_METADATA, *_NO_OTHER_STREAMS, *writing.picture, *_limit(writing), *progress]
+        argv += ["-map", f"0:{writing.audio}", *(writing.audio_options or ("-c:a", "copy"))]
+    argv += [*NO_METADATA, *_NO_OTHER_STREAMS, *writing.video_options, *_limit(writing), *progress]
     return [*argv, *writing.muxer, output_url(number)]
 
 
 def _tee(group: Sequence[Numbered], progress: Iterable[str]) -> list[str]:
     first = group[0][1]
     argv = [word for _, writing in group for word in ("-map", f"0:{writing.video}")]
-    argv += ["-map", f"0:{first.audio}", *first.sound, *NO_METADATA, *_NO_OTHER_STREAMS]
+    argv += ["-map", f"0:{first.audio}", *first.audio_options, *NO_METADATA, *_NO_OTHER_STREAMS]
     for place, (_, writing) in enumerate(group):
-        argv += _of_stream(writing.picture, place)
+        argv += _of_stream(writing.video_options, place)
     argv += [*_AS_FILES, *_KEEP_TIMES, *_limit(first), *progress]
     files = (_file(place, number, writing) for place, (number, writing) in enumerate(group))
     return [*argv, "-f", "tee", "|".join(files)]
@@ -106,7 +112,7 @@ def _of_stream(options: Sequence[str], place: int) -> list[str]:
 
 
 def _file(place: int, number: int, writing: Writing) -> str:
-    """One file of tee: its muxer, one of the videos, and the sound.
+    """One file of tee: its muxer, one of the videos, and the audio.
 
     ffmpeg removes one level of quotes when it splits the files, and one when it splits options.
     """

@@ -12,7 +12,6 @@ from typing import Final
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.audio_filters import (
     sound_decoder_options,
@@ -20,7 +19,7 @@ from media_converter.planning.audio_filters import (
 from media_converter.planning.filters import (
     decoder_options,
     has_10ms_frames,
-    hold_pictures,
+    hold_frames,
     video_filter,
 )
 from media_converter.planning.plan import (
@@ -42,10 +41,11 @@ from media_converter.planning.video_sound import plan_sound, reading_of, sound_o
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
 from media_converter.step import Stdout, Step
+from media_converter.typed_options import VideoOptions
 
 MAX_FRAME_RATE: Final = 60
 
-# Containers whose timestamps can be copied unchanged, by ffprobe's names.
+# Containers whose timestamps can be copied unchanged, as ffprobe's format_name.
 _COPYABLE_CONTAINERS: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv")
 _COPYABLE_PROFILES: Final = frozenset({"Constrained Baseline", "Baseline", "Main", "High"})
 _MAX_LEVEL: Final = 52  # level 5.2
@@ -53,12 +53,13 @@ _MAX_SAMPLE_RATE: Final = 48_000
 _MAX_AUDIO_BIT_RATE: Final = 400_000
 
 
-# The packet of a picture may state no duration, or one that is too short.
-_MIN_PICTURE_SECONDS: Final = 0.05
+# A video packet may state no duration, or one that is too short.
+_MIN_FRAME_SECONDS: Final = 0.05
 
 
-# The frame rate of a few packets can seem to be higher than it is, because times are rounded.
-_MAX_ROUNDING: Final = 1.1
+# A measured frame rate up to this factor above that of the header counts as equal: rounded
+# timestamps can make it look higher.
+_MAX_RATE_RATIO: Final = 1.1
 
 
 def plan_video(
@@ -72,60 +73,60 @@ def plan_video(
     """Plan a conversion to MP4 or WebM. Raises ConversionError if the input cannot be converted.
 
     ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``evidence`` is
-    what the packets of the input have shown, including which streams may be copied. ``encoder`` is
-    given if other outputs are encoded at the same time.
+    what the packets and earlier attempts of this run have shown. ``encoder`` is given if other
+    outputs are encoded at the same time.
     """
     container = CONTAINERS[options.container]
-    copying, position = evidence.copying, evidence.position
+    may_copy, frame_at_start = evidence.may_copy, evidence.position
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
-    _refuse_start_after_end(options, position)
+    _refuse_start_after_end(options, frame_at_start)
     audio = sound_of(info, video, options)
     fit = fit_video(video.displayed_size, options)
     size = fit.size
-    length = _length(info, video, audio, evidence.rates)
-    encodes_video = not (copying.video and can_copy_video(info, video, options, evidence.rates))
+    duration = _streams_duration(info, video, audio, evidence.rates)
+    encodes_video = not (may_copy.video and can_copy_video(info, video, options, evidence.rates))
     encodes_audio = audio is not None and not (
-        copying.audio and can_copy_audio(info, audio, options)
+        may_copy.audio and can_copy_audio(info, audio, options)
     )
-    reading = reading_of(options, position)
+    reading = reading_of(options, frame_at_start)
     input_options = [*decoder_options(video), *sound_decoder_options(audio)]
     input_options += reading.input_options
-    begin = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
-    sound: tuple[str, ...] = ()
+    command_start = ffmpeg_command(limits, input_options, deep_probe=info.deep_probe)
+    audio_options: tuple[str, ...] = ()
     if audio is not None and encodes_audio:
-        sound = tuple(plan_sound(audio, options, evidence).options(evidence.gain))
-    picture = ["-c:v", "copy"]
+        audio_options = tuple(plan_sound(audio, options, evidence).options(evidence.gain))
+    video_options = ["-c:v", "copy"]
     if encodes_video:
-        limit = _frame_rate_limit(video, options, evidence.rates)
+        rate_limit = _frame_rate_limit(video, options, evidence.rates)
         filters = video_filter(
             video,
             fit.scaled,
-            limit,
+            rate_limit,
             background,
             size_varies=evidence.size_varies,
-            cut=size if fit.is_cut else None,
+            crop_to=size if fit.is_cut else None,
         )
-        is_part = position is not None or options.duration is not None
-        # How long the picture that the range starts in stays on the screen.
-        first_held_seconds = position.seconds_left() if position else 0.0
-        hold = hold_pictures(
+        is_trimmed = frame_at_start is not None or options.duration is not None
+        # How long the first frame stays on the screen after the range starts.
+        first_held_seconds = frame_at_start.seconds_left() if frame_at_start else 0.0
+        hold = hold_frames(
             video,
             first_held_seconds,
             evidence.last_held_seconds,
-            is_part=is_part,
-            most=max_frame_rate(options),
+            is_trimmed=is_trimmed,
+            max_rate=max_frame_rate(options),
         )
-        picture = ["-vf", ",".join([*reading.video_filters, filters, *hold])]
+        video_options = ["-vf", ",".join([*reading.video_filters, filters, *hold])]
         _refuse_too_small(size, options.codec)
         encoder = encoder or memory.choose_encoder_settings(video, size, limits, options.codec)
-        picture += _encoder_options(video, options, size, encoder, evidence.rates)
+        video_options += _encoder_options(video, options, size, encoder, evidence.rates)
     writing = Writing(
-        begin=tuple(begin),
+        command_start=tuple(command_start),
         video=video.stream_index,
         audio=audio.stream_index if audio else None,
-        picture=tuple(picture),
-        sound=sound,
+        video_options=tuple(video_options),
+        audio_options=audio_options,
         duration=options.duration,
         muxer=container.muxer,
     )
@@ -138,13 +139,13 @@ def plan_video(
             video_codec=options.codec if encodes_video else video.codec,
             audio_codec=_audio_codec(audio, container.audio_codec, encodes_audio),
             size=size,
-            duration=_expected_duration(info, length, options),
+            duration=_expected_duration(info, duration, options),
             video_duration=_expected_duration(info, video.duration, options),
             audio_duration=_expected_duration(info, audio.duration, options) if audio else None,
         ),
         summary=f"{_video_summary(video, size, options.codec if encodes_video else '')}; "
         f"{_audio_summary(audio, container.audio_codec if encodes_audio else '')}",
-        duration=trimmed_duration(length, options.start, options.duration),
+        duration=trimmed_duration(duration, options.start, options.duration),
         video_index=video.stream_index,
         audio_index=audio.stream_index if audio else None,
         copies_video=not encodes_video,
@@ -156,17 +157,17 @@ def plan_video(
 
 
 def _refuse_start_after_end(options: VideoOptions, position: Position | None) -> None:
-    """Raise ConversionError if the start is after the last picture.
+    """Raise ConversionError if the start is after the last frame.
 
     The duration in the header is not used, because it can be wrong.
     """
-    if position is None or position.picture is None:
+    if position is None or position.frame_time is None:
         return
-    end = position.picture + max(position.duration, _MIN_PICTURE_SECONDS)
+    end = position.frame_time + max(position.frame_duration, _MIN_FRAME_SECONDS)
     if options.start >= end:
         raise ConversionError(
             ExitReason.NOTHING_IN_RANGE,
-            f"start is at {options.start:g} s, but the last picture ends at {end:g} s; "
+            f"start is at {options.start:g} s, but the last frame ends at {end:g} s; "
             "choose an earlier start",
         )
 
@@ -181,12 +182,12 @@ def can_copy_video(
 ) -> bool:
     """Whether the video stream already meets every requirement of the output.
 
-    The bit rate that a header states may be wrong. So the video is copied only if its packets were
-    listed (``rates``).
+    The bit rate in the header may be wrong, so it is measured from the packets. If ``rates`` is
+    None, it was not measured, and the video is not copied.
     """
     if rates is None:
         return False
-    frame_rate = rate_of(video, rates)
+    frame_rate = highest_frame_rate(video, rates)
     return (
         _can_copy_packets(info, options)
         and _can_copy_codec(video, options)
@@ -206,12 +207,12 @@ def can_copy_video(
 
 
 def _can_copy_codec(video: VideoStream, options: VideoOptions) -> bool:
-    """Whether the codec is the wanted one, and every player of the container has it."""
+    """Whether the codec is the requested one, and every player of the container can decode it."""
     if video.codec == "h264" and not (
         video.profile in _COPYABLE_PROFILES and video.level <= _MAX_LEVEL
     ):
         return False
-    copied = CONTAINERS[options.container].copied_video
+    copied = CONTAINERS[options.container].copyable_video_codecs
     return video.codec in copied and options.video_codec in (None, video.codec)
 
 
@@ -220,7 +221,7 @@ def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -
     return (
         _can_copy_packets(info, options)
         and options.loudness is None
-        and audio.codec in CONTAINERS[options.container].copied_audio
+        and audio.codec in CONTAINERS[options.container].copyable_audio_codecs
         and (audio.codec != "aac" or audio.profile in ("LC", "HE-AAC", "HE-AACv2"))
         and audio.channels <= 2
         and audio.sample_rate <= _MAX_SAMPLE_RATE
@@ -238,11 +239,16 @@ def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
     return not trims and info.container in _COPYABLE_CONTAINERS
 
 
-def rate_of(video: VideoStream, rates: Rates | None = None) -> float:
-    """Frames per second: the largest of r_frame_rate, avg_frame_rate and that of the packets.
+def header_frame_rate(video: VideoStream) -> float:
+    """The higher of r_frame_rate and avg_frame_rate. MAX_FRAME_RATE if neither is known."""
+    return highest_frame_rate(video, None)
 
-    Each can be too low: ffprobe sees only the beginning, and a film can become faster.
-    MAX_FRAME_RATE if none is known.
+
+def highest_frame_rate(video: VideoStream, rates: Rates | None) -> float:
+    """The highest of r_frame_rate, avg_frame_rate and the frame rate measured from the packets.
+
+    ffprobe reads only the start of the file, and the frame rate can rise later. MAX_FRAME_RATE if
+    no frame rate is known.
     """
     known = [rate[0] / rate[1] for rate in (video.r_frame_rate, video.avg_frame_rate) if rate]
     known += [rates.frame_rate] if rates and rates.times else []
@@ -250,17 +256,19 @@ def rate_of(video: VideoStream, rates: Rates | None = None) -> float:
 
 
 def max_frame_rate(options: VideoOptions) -> int:
-    """The most frames per second of an output."""
+    """The highest frame rate of an output."""
     return options.max_frame_rate or MAX_FRAME_RATE
 
 
 def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | None) -> int | None:
-    """The frame rate to limit the output to. None if the video does not exceed it anywhere.
+    """The frame rate to limit the output to. None if no limit is needed.
 
-    If the packets have no times, this is not known. Then only a limit in the options applies.
+    A limit is needed if the frame rate in the header, or the one that the timestamps of the packets
+    give, exceeds it.
+    Without timestamps, a limit in the options always applies.
     """
     limit = max_frame_rate(options)
-    if rate_of(video) > limit:
+    if header_frame_rate(video) > limit:
         return limit
     if rates is None or not rates.times:
         return options.max_frame_rate
@@ -274,43 +282,51 @@ def _encoder_options(
     encoder: memory.Encoder,
     rates: Rates | None,
 ) -> list[str]:
-    # Browsers show each 10 ms frame of a GIF for 100 ms. So video_filter changes the times of the
-    # frames with setpts. After setpts the last frame has no duration. A constant rate of 10 frames
-    # per second gives it one.
-    most = max_frame_rate(options)
-    is_fast = has_10ms_frames(video)
-    argv = ["-fps_mode", "cfr", "-r", f"{min(10, most)}"] if is_fast else ["-fps_mode", "vfr"]
-    if not is_fast and rate_of(video, rates) > _MAX_ROUNDING * rate_of(video):
-        # By default, ffmpeg rounds times to the rate of the header, and so drops pictures.
+    # If a GIF frame lasts less than 20 ms, browsers show it for 100 ms. video_filter gives it the
+    # same 100 ms, with setpts. setpts leaves the last frame without a duration. A constant rate of
+    # 10 frames per second gives it 100 ms.
+    max_rate = max_frame_rate(options)
+    is_slowed_gif = has_10ms_frames(video)
+    argv = (
+        ["-fps_mode", "cfr", "-r", f"{min(10, max_rate)}"]
+        if is_slowed_gif
+        else ["-fps_mode", "vfr"]
+    )
+    if not is_slowed_gif and highest_frame_rate(video, rates) > _MAX_RATE_RATIO * header_frame_rate(
+        video
+    ):
+        # By default, ffmpeg rounds timestamps to multiples of one frame of the header's rate, and
+        # drops frames that fall on the same timestamp.
         argv += ["-enc_time_base", "filter"]
-    limit = bit_rate_limit(options, size, min(rate_of(video, rates), most))
+    limit = bit_rate_limit(options, size, min(highest_frame_rate(video, rates), max_rate))
     codec = CODECS[options.codec]
     return argv + codec.options(options.quality or DEFAULT_QUALITY, encoder, limit)
 
 
 def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
-    """Raise ConversionError if the encoder cannot write pictures of this size."""
-    least = CODECS[codec].min_side
-    if min(size) < least:
+    """Raise ConversionError if the encoder cannot write frames of this size."""
+    min_side = CODECS[codec].min_side
+    if min(size) < min_side:
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
-            f"{codec} needs sides of at least {least} pixels, and the output has "
+            f"{codec} needs sides of at least {min_side} pixels, and the output has "
             f"{size[0]}x{size[1]}; choose another videoCodec",
         )
 
 
-def _length(
+def _streams_duration(
     info: MediaInfo, video: VideoStream, audio: AudioStream | None, rates: Rates | None
 ) -> float | None:
     """The duration of the streams that the output gets, in seconds.
 
-    The duration of the file is that of its longest stream, which may be sound that is left out.
+    The duration of the file is that of its longest stream, which may be audio that is left out.
     """
     if audio is not None:
         return info.duration
     if video.duration is not None:
         return video.duration
-    if info.audio and rates and rates.times:
+    leaves_out_audio = bool(info.audio)
+    if leaves_out_audio and rates and rates.times:
         return max(0.0, rates.times[-1] - info.start)
     return info.duration
 

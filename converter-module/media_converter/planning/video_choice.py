@@ -1,4 +1,4 @@
-"""Chooses the video stream of an input, and refuses what cannot be shown rightly."""
+"""Chooses the video stream of an input, and refuses videos whose colours would be wrong."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def choose_video(info: MediaInfo) -> VideoStream:
     if unread:
         raise ConversionError(
             ExitReason.INPUT_DAMAGED,
-            f"no picture of its {unread[0]} video can be read; upload the file again",
+            f"no frame of the {unread[0]} video stream can be decoded; upload the file again",
         )
     raise ConversionError(
         ExitReason.NO_VIDEO_STREAM, "the file has no video stream; use audio_to_mp3"
@@ -54,7 +54,7 @@ def refuse_too_large(video: VideoStream) -> None:
 
 
 def _refuse_unknown_colours(video: VideoStream) -> None:
-    """Raise ConversionError (UnsupportedFormat) if its colour matrix is in no standard."""
+    """Raise ConversionError (UnsupportedFormat) if the video's colour matrix is in no standard."""
     if video.color_space == "reserved":
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
@@ -63,7 +63,7 @@ def _refuse_unknown_colours(video: VideoStream) -> None:
 
 
 def refuse_if_needs_dolby_vision(video: VideoStream) -> None:
-    """Raise ConversionError with the reason UnsupportedFormat if it needs a Dolby Vision decoder.
+    """Raise ConversionError (UnsupportedFormat) if the video needs a Dolby Vision decoder.
 
     Other decoders show wrong colours if there is no compatible base layer.
     """

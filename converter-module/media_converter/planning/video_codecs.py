@@ -1,6 +1,6 @@
 """The codecs and containers of encoded videos, and how ffmpeg writes them.
 
-The settings at quality medium were compared on a film of 1280x720, 3 s, on one thread: with each
+The settings at quality medium were compared on a video of 1280x720, 3 s, on one thread: with each
 codec the SSIM is within 0.002 of that of H.264.
 """
 
@@ -12,7 +12,10 @@ from typing import Final, NamedTuple
 
 
 class EncoderSettings(NamedTuple):
-    """The preset of an encoder, parameters that override it, and how many frames it holds."""
+    """The preset of an encoder, parameters that override it, and how many frames it holds.
+
+    For VP9, ``preset`` is the value of -cpu-used, and ``parameters`` is that of -lag-in-frames.
+    """
 
     preset: str
     parameters: str
@@ -23,29 +26,30 @@ class VideoCodec(NamedTuple):
     """How a codec is written.
 
     ``crf`` is the encoder's option for each quality. ``settings`` are in order, from the most
-    memory to the least. The encoder holds ``thread_frames`` more frames for each thread after the
-    first, and ``bytes`` that do not depend on the size. ``min_side`` is the shortest side that it
-    can write, in pixels. The encoder gets ``limit_share`` of a bit rate limit, because its output
-    exceeds the limit that it gets.
+    memory to the least. Each thread after the first holds ``thread_frames`` more frames.
+    ``fixed_bytes`` is memory that does not depend on the frame size. ``min_side`` is the shortest
+    side that the encoder can write, in pixels. Some encoders exceed their limit, so the encoder is
+    given the bit rate limit times ``limit_factor``.
     """
 
     name: str
     crf: Mapping[str, int]
     settings: tuple[EncoderSettings, ...]
     thread_frames: int
-    bytes: int = 0
+    fixed_bytes: int = 0
     min_side: int = 2
-    limit_share: float = 1.0
+    limit_factor: float = 1.0
 
     def options(
         self, quality: str, encoder: tuple[EncoderSettings, int], bit_rate_limit: int
     ) -> list[str]:
         """Output options. ``bit_rate_limit`` is in bit/s."""
         settings, threads = encoder
-        limit = int(bit_rate_limit * self.limit_share)
+        limit = int(bit_rate_limit * self.limit_factor)
         argv = _WRITERS[self.name](settings, threads, limit)
         argv += ["-crf", str(self.crf[quality]), "-maxrate", str(limit)]
-        # The buffer has one second. So no ten seconds have more than 110 % of the limit.
+        # The VBV buffer holds one second at the limit. So 10 s of video have at most as many bits
+        # as 11 s at the limit: 110 %.
         return [*argv, "-bufsize", str(limit), "-threads:v", str(threads)]
 
 
@@ -55,7 +59,7 @@ def _h264(settings: EncoderSettings, _threads: int, _limit: int) -> list[str]:
 
 
 def _hevc(settings: EncoderSettings, threads: int, _limit: int) -> list[str]:
-    # hvc1: the parameter sets are in the header only, which Apple's players need.
+    # Apple's players need hvc1: the parameter sets are in the header only.
     argv = ["-c:v", "libx265", "-preset", settings.preset, "-tag:v", "hvc1"]
     shared = f"pools={threads}:frame-threads=1:log-level=error"
     return [*argv, "-x265-params", ":".join(filter(None, (shared, settings.parameters)))]
@@ -103,7 +107,7 @@ CODECS: Final[Mapping[str, VideoCodec]] = MappingProxyType(
                 EncoderSettings("superfast", "rc-lookahead=0:bframes=0:ref=1:b-adapt=0", 30),
             ),
             thread_frames=4,
-            bytes=36 << 20,
+            fixed_bytes=36 << 20,
             min_side=16,
         ),
         "av1": VideoCodec(
@@ -115,9 +119,9 @@ CODECS: Final[Mapping[str, VideoCodec]] = MappingProxyType(
                 EncoderSettings("10", "lookahead=0:hierarchical-levels=2", 31),
             ),
             thread_frames=47,
-            bytes=82 << 20,
+            fixed_bytes=82 << 20,
             min_side=64,
-            limit_share=0.75,
+            limit_factor=0.75,
         ),
         "vp9": VideoCodec(
             "vp9",
@@ -128,8 +132,8 @@ CODECS: Final[Mapping[str, VideoCodec]] = MappingProxyType(
                 EncoderSettings("5", "0", 56),
             ),
             thread_frames=2,
-            bytes=20 << 20,
-            limit_share=0.8,
+            fixed_bytes=20 << 20,
+            limit_factor=0.8,
         ),
     }
 )
@@ -138,14 +142,14 @@ CODECS: Final[Mapping[str, VideoCodec]] = MappingProxyType(
 class VideoContainer(NamedTuple):
     """How a container is written.
 
-    ``audio_codec`` is what sound is encoded to. ``copied_video`` and ``copied_audio`` are the
-    codecs that may be copied into it.
+    Audio is encoded to ``audio_codec``. Streams of ``copyable_video_codecs`` and
+    ``copyable_audio_codecs`` may be copied into it.
     """
 
     muxer: tuple[str, ...]
     audio_codec: str
-    copied_video: frozenset[str]
-    copied_audio: frozenset[str]
+    copyable_video_codecs: frozenset[str]
+    copyable_audio_codecs: frozenset[str]
 
 
 CONTAINERS: Final[Mapping[str, VideoContainer]] = MappingProxyType(

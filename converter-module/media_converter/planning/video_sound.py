@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from media_converter.limits import Limits
-from media_converter.options import VideoOptions
 from media_converter.planning.audio_filters import (
     choose_audio,
     sound_decoder_options,
@@ -28,6 +27,7 @@ from media_converter.planning.plan import (
 from media_converter.planning.video_codecs import CONTAINERS
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 from media_converter.step import Stdout, Step
+from media_converter.typed_options import VideoOptions
 
 
 def sound_of(info: MediaInfo, video: VideoStream, options: VideoOptions) -> AudioStream | None:

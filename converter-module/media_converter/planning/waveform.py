@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from media_converter.limits import Limits
-from media_converter.options import WaveformOptions
 from media_converter.planning.audio_filters import FOLLOW_SAMPLES, sound_decoder_options
 from media_converter.planning.plan import ConversionPlan, Expected, ffmpeg_command
 from media_converter.probing.media import AudioStream, MediaInfo
 from media_converter.step import Stdout, Step
+from media_converter.typed_options import WaveformOptions
 
 _BLOCKS_PER_COLUMN: Final = 4
 _SMALLEST_BLOCK: Final = 64

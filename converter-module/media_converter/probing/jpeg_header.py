@@ -38,6 +38,11 @@ _ORIENTATION: Final = 274
 _SHORT: Final = 3
 _COLOURS: Final = 3
 _MAX_FACTOR: Final = 4
+# libjpeg reads no larger ones.
+_MAX_SIDE: Final = 65_500
+_MAX_TABLES_BYTES: Final = 4096
+_MAX_TABLE: Final = 3
+_MAX_CODES: Final = 256
 
 
 Segment = tuple[int, int, int]
@@ -45,12 +50,16 @@ Segment = tuple[int, int, int]
 
 
 class _Frame(NamedTuple):
-    """``factors`` are the sampling factors of each component, horizontal and vertical."""
+    """``factors`` are the sampling factors of each component, horizontal and vertical.
+
+    ``names`` are the identifiers of the components.
+    """
 
     is_progressive: bool
     width: int
     height: int
     factors: tuple[int, ...]
+    names: bytes
 
     @property
     def components(self) -> int:
@@ -72,9 +81,10 @@ def read_header(read: ReadAt) -> ImageInfo | None:
     orientation = _orientation(read, places)
     if frame is None or orientation is None or _has_profile(read, places):
         return None
-    last, at, _ = places[-1]
-    scanned = int.from_bytes(read(at, 1)) if last == jpeg.SCAN else 0
-    if not 0 < scanned <= frame.components:
+    if not all(_is_valid_table(read, place) for place in places):
+        return None
+    scanned = _scanned(read, places[-1], frame)
+    if not scanned:
         return None
     full_chroma, held = max(frame.factors) == 1, 0.0
     if frame.is_progressive or scanned < frame.components:
@@ -91,6 +101,40 @@ def read_header(read: ReadAt) -> ImageInfo | None:
     )
 
 
+def _scanned(read: ReadAt, place: Segment, frame: _Frame) -> int:
+    """How many components the first scan has. 0 if it is not valid."""
+    marker, at, length = place
+    body = read(at, length) if marker == jpeg.SCAN and length < _MAX_TABLES_BYTES else b""
+    count = body[0] if body else 0
+    named = body[1 : 1 + 2 * count : 2]
+    is_valid = 0 < count <= frame.components and len(body) == 4 + 2 * count
+    return count if is_valid and set(named) <= set(frame.names) else 0
+
+
+def _is_valid_table(read: ReadAt, place: Segment) -> bool:
+    """Whether libjpeg accepts the tables of a segment. True of a segment without tables."""
+    marker, at, length = place
+    if marker == _RESTART_INTERVAL:
+        return length == 2
+    if marker not in (_HUFFMAN_TABLES, _QUANTIZATION):
+        return True
+    body = read(at, length) if length < _MAX_TABLES_BYTES else b""
+    if not body or len(body) != length:
+        return False
+    while body:
+        kind, table = divmod(body[0], 16)
+        size = 1 + 64 * (kind + 1)
+        if marker == _HUFFMAN_TABLES:
+            codes = sum(body[1:17])
+            size = 17 + codes
+            if codes > _MAX_CODES:
+                return False
+        if kind > 1 or table > _MAX_TABLE or len(body) < size:
+            return False
+        body = body[size:]
+    return True
+
+
 def _has_profile(read: ReadAt, places: list[Segment]) -> bool:
     return any(m == _APP2 and read(at, len(_PROFILE)) == _PROFILE for m, at, _ in places)
 
@@ -104,9 +148,11 @@ def _frame(marker: int, body: bytes) -> _Frame | None:
     height, width = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
     packed = body[7::3]
     factors = tuple(factor for byte in packed for factor in divmod(byte, 16))
-    if not width or not height or not all(1 <= factor <= _MAX_FACTOR for factor in factors):
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
         return None
-    return _Frame(marker == _PROGRESSIVE, width, height, factors)
+    if not all(1 <= factor <= _MAX_FACTOR for factor in factors):
+        return None
+    return _Frame(marker == _PROGRESSIVE, width, height, factors, body[6::3])
 
 
 def _orientation(read: ReadAt, places: list[Segment]) -> int | None:

@@ -11,7 +11,7 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.files import png
 from media_converter.planning.image import page_step
-from media_converter.planning.plan import WHOLE, ConversionPlan, colour_step, level_step
+from media_converter.planning.plan import WHOLE, ConversionPlan, level_step, luma_step
 from media_converter.probing import decoded
 from media_converter.probing.decoded import Level
 from media_converter.probing.media import MediaInfo
@@ -27,10 +27,27 @@ _NOISE_DB: Final = -4.5
 """The mean level of samples that are mostly at full scale. The loudest music is lower."""
 _LOUD_DB: Final = -16.0
 """A mix of all channels is not so much louder than they are that it gets from here to noise."""
-_MAX_FLAT: Final = 6
+MAX_FLAT: Final = 6
 _MIN_DETAIL: Final = 24
+_KEY_SECONDS: Final = 5.0
+"""The mean time from a key picture to a place, as encoders of videos set key pictures."""
+_USUAL_RATE: Final = 25
+_SECONDS_PER_PIXEL: Final = 4e-9
+"""To decode H.264."""
 _INSIDE: Final = 0.95
 """Of what remains of a picture that was cut, so that the edge of what was cut off is not seen."""
+
+
+def check_seconds(plan: ConversionPlan) -> float:
+    """How long :func:`check` takes with the picture of a plan, about. 0 without one.
+
+    It decodes from the key picture before the first place on.
+    """
+    if plan.expected.size is None or not plan.duration:
+        return 0.0
+    width, height = plan.expected.size
+    seconds = min(_PLACES[0] * plan.duration, _KEY_SECONDS)
+    return seconds * _USUAL_RATE * width * height * _SECONDS_PER_PIXEL
 
 
 def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> None:
@@ -45,9 +62,9 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
         )
     if found.video and plan.video_index is not None:
         shown, video, begin = found.video[0].stream_index, plan.video_index, plan.start
-        detail = _largest(lambda t: _detail(run, output, shown, t), length, _MAX_FLAT)
+        detail = _largest(lambda t: _detail(run, output, shown, t), length, MAX_FLAT)
         # Without a picture, nothing was measured.
-        if 0 <= detail <= _MAX_FLAT:
+        if 0 <= detail <= MAX_FLAT:
             kept = _inside(plan)
 
             def look(time: float) -> float:
@@ -67,7 +84,7 @@ def check_pictures(
     there, in seconds.
     """
     detail = max(made)
-    if 0 <= detail <= _MAX_FLAT:
+    if 0 <= detail <= MAX_FLAT:
         source = Files(run.source.fd)
         there = max(_detail(run, source, stream_index, time) for time in times)
         if there > _MIN_DETAIL:
@@ -149,7 +166,7 @@ def _detail(
     run: Run, files: Files, index: int, time: float, kept: tuple[float, float] = WHOLE
 ) -> float:
     """The difference between the brightest and the darkest part of a picture, 0 to 255."""
-    pixels = run.run_tool(colour_step(run.limits, index, time, kept), files).stdout
+    pixels = run.run_tool(luma_step(run.limits, index, time, kept), files).stdout
     return float(max(pixels) - min(pixels)) if pixels else -math.inf
 
 

@@ -12,7 +12,6 @@ from typing import Final
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError, from_os_error
-from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import ConversionPlan, Evidence
 from media_converter.planning.together import combine
@@ -34,6 +33,7 @@ from media_converter.running.transcode import (
     survey_input,
 )
 from media_converter.running.video_sound import with_loudness
+from media_converter.typed_options import VideoOptions
 
 # If ffmpeg ends for another reason, one of several outputs may be the cause.
 _CONCERNS_ALL: Final = frozenset(
@@ -179,7 +179,7 @@ def _that_fit(films: list[_Film], video: VideoStream) -> list[_Film]:
         return films[:1]
     able = [film for film in films if not film.is_alone]
     wanted = [encoded_as(video, film.options) for film in able]
-    numbers, waiting = memory.together(video, wanted, able[0].run.limits)
+    numbers, waiting = memory.next_batch(video, wanted, able[0].run.limits)
     for each in waiting:
         able[each.number].run.log(
             f"encoding {each.outputs} videos at the same time needs a memory limit of "
@@ -199,8 +199,8 @@ def _plan_together(
     encoders = _share(batch, video).encoders
     plans = []
     for film, encoder in zip(batch, encoders, strict=True):
-        run, ground = film.run, film.run.task.background
-        plans.append(plan_video(info, film.options, run.limits, ground, film.evidence, encoder))
+        run, background = film.run, film.run.task.background
+        plans.append(plan_video(info, film.options, run.limits, background, film.evidence, encoder))
     batch[0].run.log(f"{len(batch)} videos from one decoder")
     return combine(plans)
 

@@ -8,7 +8,6 @@ import os
 from media_converter.contract import INPUT_FAULTS, ExitReason, Output
 from media_converter.errors import ConversionError
 from media_converter.files import still, structure
-from media_converter.options import ImageOptions
 from media_converter.planning.image import plan_image, refusing_warnings, verify_step
 from media_converter.planning.image_fit import fit_image
 from media_converter.planning.image_input import EARLY_END
@@ -19,6 +18,7 @@ from media_converter.running import image_input, verify
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.run import Converted, Run, refuse_playlists_and_documents
 from media_converter.step import Step
+from media_converter.typed_options import ImageOptions
 
 
 def convert_image(run: Run, options: ImageOptions) -> Converted:

@@ -11,7 +11,6 @@ from media_converter.errors import ConversionError
 from media_converter.files import jpeg, placeholder, png, structure
 from media_converter.files.digest import sha256
 from media_converter.files.write import write_all
-from media_converter.options import ImageOptions, InfoOptions, ThumbnailOptions
 from media_converter.planning.audio_filters import choose_audio, sound_decoder_options
 from media_converter.planning.image import plan_image
 from media_converter.planning.media_info import (
@@ -28,6 +27,7 @@ from media_converter.running import image, image_input, loudness, survey, thumbn
 from media_converter.running.process import Files
 from media_converter.running.run import Converted, Run, refuse_playlists_and_documents
 from media_converter.step import Stdout
+from media_converter.typed_options import ImageOptions, InfoOptions, ThumbnailOptions
 
 _MAX_PICTURE_BYTES: Final = 1 << 20
 

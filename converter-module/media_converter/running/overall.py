@@ -94,7 +94,7 @@ class Overall:
         return progress.eta_seconds + others + sum(filter(None, times))
 
     def _expected(self, number: int, speed: float | None) -> float | None:
-        """How long an output that has not begun takes, in seconds. ``speed`` is that of a video."""
+        """The seconds that an output takes that has not started. ``speed`` is that of a video."""
         stage, info = self._stage(number), self._known.info
         if stage < Stage.SCAN:
             return _STILL_SECONDS

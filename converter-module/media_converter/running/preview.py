@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -10,8 +11,7 @@ from media_converter.contract import ExitReason, Output
 from media_converter.errors import ConversionError
 from media_converter.files import still, structure
 from media_converter.files.digest import sha256
-from media_converter.options import PreviewOptions
-from media_converter.planning.plan import ConversionPlan, colour_step
+from media_converter.planning.plan import ConversionPlan, luma_step
 from media_converter.planning.preview import Look, Part, Place, most_parts, places, plan_preview
 from media_converter.planning.preview import preview_size as size_of
 from media_converter.planning.thumbnail import is_dark
@@ -21,6 +21,7 @@ from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.running import content, survey, transcode, verify
 from media_converter.running.process import Files
 from media_converter.running.run import Converted, Run
+from media_converter.typed_options import PreviewOptions
 
 
 class Preview(NamedTuple):
@@ -105,16 +106,16 @@ def _part(run: Run, info: MediaInfo, video: VideoStream, place: Place, looks: bo
 
 def _is_dark(run: Run, video: VideoStream, time: float) -> bool:
     """Whether the key picture before a time is dark. If there is none, this is not known."""
-    pixels = run.run_tool(colour_step(run.limits, video.stream_index, time)).stdout
+    pixels = run.run_tool(luma_step(run.limits, video.stream_index, time)).stdout
     return bool(pixels) and is_dark(sum(pixels) / len(pixels))
 
 
 def _judge(run: Run, preview: Preview) -> tuple[str, ...]:
     """The warnings about a truncated film. Raises ConversionError if the file shows that it is."""
     ends = [
-        part.position.picture + part.position.duration
+        part.position.frame_time + part.position.frame_duration
         for part in preview.parts
-        if part.position.picture is not None
+        if part.position.frame_time is not None
     ]
     if not ends:
         return ()
@@ -140,12 +141,22 @@ def _check_content(run: Run, preview: Preview) -> None:
 def _check_pages(run: Run, preview: Preview, frames: int) -> None:
     """As :func:`_check_content`, of an animation.
 
-    Its encoder merges frames that are equal, so a frame has no certain time.
+    Its encoder merges frames that are equal, so a frame has no certain time, and a part may have a
+    single frame. So if the chosen frames have one colour, all others are looked at, too.
     """
     count = len(preview.parts)
-    pages = sorted({number * frames // count for number in range(count)})
-    made = (content.detail_of_page(run, page) for page in pages)
+    chosen = sorted({number * frames // count for number in range(count)})
+    others = (page for page in reversed(range(frames)) if page not in chosen)
+    made = until_detailed(content.detail_of_page(run, page) for page in (*chosen, *others))
     content.check_pictures(run, preview.video.stream_index, made, _times(preview))
+
+
+def until_detailed(details: Iterable[float]) -> Iterator[float]:
+    """The details, up to the first that is not one colour."""
+    for detail in details:
+        yield detail
+        if detail > content.MAX_FLAT:
+            return
 
 
 def _times(preview: Preview) -> list[float]:

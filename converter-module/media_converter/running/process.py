@@ -122,6 +122,8 @@ class Runner:
         self._confinement = confinement
         self._environment = dict(environment)
         self._on_tick = on_tick
+        self.pid: int | None = None
+        """The tool that runs now."""
 
     def run(
         self,
@@ -203,6 +205,7 @@ class Runner:
         if step.reads_own:
             environment.pop(BLOCK_UNTRUSTED, None)
         child = _Child(step, environment, files, self._confine(step, files, folder), watch)
+        self.pid = child.pid
         watchdog = _Watchdog(self._time_limits, watch.activity)
         poller = select.poll()
         for fd in (self._signals.wakeup, *child.pipes):
@@ -289,7 +292,7 @@ class _Child:
         ]
         if not writes_output:
             copies += [(fd, output_fd(number)) for number, fd in enumerate(files.outputs)]
-        self._pid = os.posix_spawn(
+        self.pid = os.posix_spawn(
             argv[0],
             argv,
             environment,
@@ -343,13 +346,13 @@ class _Child:
                 return code
             if pid == 0:
                 return code
-            if pid == self._pid:
+            if pid == self.pid:
                 code = os.waitstatus_to_exitcode(status)
 
     def kill(self) -> None:
         """Kill the tool and close its pipes."""
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
         for fd in self.pipes:
             os.close(fd)
 

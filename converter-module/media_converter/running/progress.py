@@ -42,7 +42,7 @@ class Meter:
     and would fill the disk, so more than ``max_seconds`` of media are an error.
 
     ``after`` is how many seconds the run takes after the tool, apart from the usual checks of the
-    output.
+    output. ``read`` returns the share of the input that was read, 0 if it is not known.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Meter:
         max_seconds: float = float("inf"),
         *,
         after: float = 0.0,
+        read: Callable[[], float] = lambda: 0.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._duration = duration
@@ -59,7 +60,10 @@ class Meter:
         self._max_seconds = max_seconds
         self._block: dict[str, str] = {}
         self._percent = 0
-        self._after, self._now, self._forecast = after, now, Forecast()
+        self._after, self._read, self._now = after, read, now
+        self._forecast = Forecast(now())
+        # Seconds of media for a picture, until now.
+        self._picture_seconds = 0.0
         self.state: tuple[str, ...] = ()
 
     def add_line(self, text: str) -> None:
@@ -84,18 +88,27 @@ class Meter:
                 f"the file never ends: {done:.0f} s were read so far, but a file of its size "
                 f"holds at most {self._max_seconds:.0f} s; repair it or upload it again",
             )
+        done = self._by_pictures(done)
         speed = _speed(self._block.get("speed", ""))
         if self._duration is None or done is None:
             return Progress(speed=speed)
         # The percentage never decreases. It is 100 only after the output is verified and in place.
         self._percent = max(self._percent, min(99, int(100 * done / self._duration)))
-        return Progress(self._percent, speed, self._left(done, self._duration, speed))
+        return Progress(self._percent, speed, self._left(done, self._duration))
 
-    def _left(self, done: float, duration: float, speed: float | None) -> int | None:
+    def _by_pictures(self, done: float | None) -> float | None:
+        """The time that was written. When one stream has ended, ffmpeg tells the pictures only."""
+        frame = self._block.get("frame", "")
+        pictures = int(frame) if frame.isdecimal() else 0
+        if done is None:
+            return pictures * self._picture_seconds or None
+        if done > 0 and pictures:
+            self._picture_seconds = done / pictures
+        return done
+
+    def _left(self, done: float, duration: float) -> int | None:
         """How many seconds the run still takes. None if that is not known."""
-        left = self._forecast.left(done, duration, self._now())
-        if left is None and speed:
-            left = max(0.0, duration - done) / speed
+        left = self._forecast.left(done, duration, self._now(), self._read())
         if left is None:
             return None
         written = self._block.get("total_size", "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from media_converter import report_json
@@ -30,17 +31,35 @@ _MAX_LOG_LENGTH: Final = 2048
 class Reporter:
     """Prints lines and keeps the report file up to date."""
 
-    def __init__(self, termination_path: str) -> None:
+    def __init__(self, termination_path: str, now: Callable[[], float] = time.monotonic) -> None:
         self._file = _open(termination_path)
         self._written_bytes = 0
-        self._started = time.monotonic()
+        self._now = now
+        self._started = now()
         self._next_tick = self._started + _FIRST_TICK_SECONDS
         self._next_stored_progress = self._started + _STORED_PROGRESS_SECONDS
         self._logs = ""
         self._stored: StoredLog | None = None
-        self.progress = Progress()
+        self._progress, self._progress_at = Progress(), self._started
+        self._has_estimate = False
         self.landlock_abi: int | None = None
         self.outputs: tuple[OutputResult, ...] = ()
+
+    @property
+    def progress(self) -> Progress:
+        """The latest progress, with the time that is left now.
+
+        Nothing else changes while the output is checked after a tool, or while a tool hangs.
+        """
+        eta = self._progress.eta_seconds
+        if eta is None:
+            return self._progress
+        passed = self._now() - self._progress_at
+        return self._progress._replace(eta_seconds=max(0, round(eta - passed)))
+
+    @progress.setter
+    def progress(self, progress: Progress) -> None:
+        self._progress, self._progress_at = progress, self._now()
 
     def log(self, message: str) -> None:
         """Print one line for people. The report keeps the first and the last lines."""
@@ -57,17 +76,24 @@ class Reporter:
         self._stored = stored
 
     def tick(self) -> None:
-        """Print progress and rewrite the report if a tick is due."""
-        now = time.monotonic()
-        if now < self._next_tick:
+        """Print progress and rewrite the report if a tick is due.
+
+        The first estimate is printed at once: a run of two seconds may end before the next tick.
+        """
+        now = self._now()
+        progress = self.progress
+        is_first = not self._has_estimate and progress.eta_seconds is not None
+        if now < self._next_tick and not is_first:
             return
-        wait = _SHARE_OF_RUN * (now - self._started)
-        self._next_tick = now + min(_TICK_SECONDS, max(_FIRST_TICK_SECONDS, wait))
-        _print(report_json.dump_progress(self.progress))
+        self._has_estimate |= is_first
+        if now >= self._next_tick:
+            wait = _SHARE_OF_RUN * (now - self._started)
+            self._next_tick = now + min(_TICK_SECONDS, max(_FIRST_TICK_SECONDS, wait))
+        _print(report_json.dump_progress(progress))
         if self._stored and now >= self._next_stored_progress:
             self._next_stored_progress = now + _STORED_PROGRESS_SECONDS
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self._stored.add(f"{stamp} {_in_words(self.progress)}")
+            self._stored.add(f"{stamp} {_in_words(progress)}")
         self._write_state()
 
     def set_outputs(self, outputs: tuple[OutputResult, ...]) -> None:
@@ -91,7 +117,7 @@ class Reporter:
             logs=logs,
             landlock_abi=self.landlock_abi,
             outputs=self.outputs,
-            run_milliseconds=round(1000 * (time.monotonic() - self._started)),
+            run_milliseconds=round(1000 * (self._now() - self._started)),
         )
         if not self._write(report):
             _print(report_json.dump_report(report).decode("ascii"))

@@ -15,7 +15,6 @@ from media_converter.files.paths import Input
 from media_converter.files.space import check_free_space
 from media_converter.files.temporary import Temporary
 from media_converter.limits import Limits, oom_kills
-from media_converter.options import ImageOptions
 from media_converter.probing import decoded
 from media_converter.probing.chain import Hole
 from media_converter.probing.media import MediaInfo
@@ -27,6 +26,7 @@ from media_converter.running.process import Files, ProcessResult, Runner
 from media_converter.running.progress import Meter
 from media_converter.step import Step
 from media_converter.task import Task
+from media_converter.typed_options import ImageOptions
 
 _MAX_TOOL_LINES: Final = 12
 

@@ -11,7 +11,6 @@ from media_converter.errors import ConversionError
 from media_converter.files import bmp, png, still
 from media_converter.files.bmp import Bitmap
 from media_converter.files.digest import sha256
-from media_converter.options import StoryboardOptions
 from media_converter.planning.plan import Expected, Position
 from media_converter.planning.storyboard import (
     BYTES_PER_PIXEL,
@@ -38,6 +37,7 @@ from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
 from media_converter.step import Step
+from media_converter.typed_options import StoryboardOptions
 
 _MANY: Final = 0.5
 """If more than this share of the pictures is missing, the whole film is decoded."""
@@ -158,7 +158,11 @@ class _Film:
         for number in self._missing():
             time = board.times[number] / 1000
             position = survey.find_position(run, scan.info, scan.video, time)
-            if last and position.picture is not None and position.picture == last[1].picture:
+            if (
+                last
+                and position.frame_time is not None
+                and position.frame_time == last[1].frame_time
+            ):
                 self._put(number, self._get(last[0]))
                 continue
             step = picture_step(scan, board, position)
@@ -171,8 +175,8 @@ class _Film:
             if times:
                 self._put(number, self._pixels(0))
                 last = number, position
-                end = (position.picture or 0.0) + position.duration
-                if position.picture is None or end > time:
+                end = (position.frame_time or 0.0) + position.frame_duration
+                if position.frame_time is None or end > time:
                     self._own.add(number)
 
     def _decode(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from media_converter.contract import INPUT_FAULTS
-from media_converter.options import ThumbnailOptions
 from media_converter.planning.plan import ConversionPlan, Position
 from media_converter.planning.thumbnail import (
     TAIL_SECONDS,
@@ -21,6 +20,7 @@ from media_converter.probing.media import VideoStream
 from media_converter.running import survey
 from media_converter.running.process import Files
 from media_converter.running.run import Run
+from media_converter.typed_options import ThumbnailOptions
 
 
 def extract(run: Run, options: ThumbnailOptions) -> ConversionPlan:

@@ -12,7 +12,6 @@ from media_converter.errors import ConversionError
 from media_converter.files import structure
 from media_converter.files.apetag import ape_tags
 from media_converter.files.digest import sha256
-from media_converter.options import AudioOptions, VideoOptions
 from media_converter.planning.audio import (
     AudioOutput,
     choose_sound,
@@ -30,10 +29,12 @@ from media_converter.probing.decoded import Decoded, LogReader, Loudness, Stream
 from media_converter.probing.media import MediaInfo
 from media_converter.probing.packets import PacketReader
 from media_converter.running import content, copies, damage, survey, verify
+from media_converter.running.input_position import read_until
 from media_converter.running.loudness import Leveller, measure
 from media_converter.running.process import Files, ProcessResult
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
+from media_converter.typed_options import AudioOptions, VideoOptions
 
 Part = tuple[float, float]
 
@@ -162,7 +163,7 @@ def _inner(run: Run, lost: tuple[Hole, ...]) -> bool:
 def learn(evidence: Evidence, failed: dict[str, str], decoded: Decoded) -> Evidence:
     """What an attempt adds to the evidence. The next attempt can do better if this is anything."""
     return evidence._replace(
-        copying=evidence.copying._replace(**dict.fromkeys(failed, False)),
+        may_copy=evidence.may_copy._replace(**dict.fromkeys(failed, False)),
         size_varies=evidence.size_varies or "video" in decoded.reconfigured,
         sound_varies=evidence.sound_varies or "audio" in decoded.reconfigured,
     )
@@ -219,8 +220,9 @@ def run_plans(
             run.on_progress(progress)
 
     max_seconds = max_plausible_duration(plan.duration, first.source.size_bytes)
-    after += copies.check_seconds(plan) + first.known.survey_seconds
-    meter = Meter(plan.duration or None, on_progress, max_seconds, after=after)
+    after += copies.check_seconds(plan) + content.check_seconds(plan) + first.known.survey_seconds
+    read = partial(_share_read, first)
+    meter = Meter(plan.duration or None, on_progress, max_seconds, after=after, read=read)
     reader = LogReader()
     outputs = tuple(run.make_temporary().fd for run in runs)
     files = Files(first.source.fd, outputs[0], cover, outputs[1:])
@@ -228,6 +230,14 @@ def run_plans(
     if result.exit_code != 0 and not (plan.copies_video or plan.copies_audio):
         raise first.explain_failure(plan.step, result)
     return result, reader.result()
+
+
+def _share_read(run: Run) -> float:
+    """The share of the input that the tool has read. 0: not known, or only a part is wanted."""
+    options, pid = run.task.options, run.runner.pid
+    if pid is None or not isinstance(options, VideoOptions | AudioOptions) or part_of(options):
+        return 0.0
+    return min(1.0, (read_until(pid, run.source.fd) or 0) / run.source.size_bytes)
 
 
 def finish(run: Run, source: Source, attempt: Attempt) -> Converted:

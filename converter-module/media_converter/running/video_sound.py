@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from media_converter.options import VideoOptions
 from media_converter.planning.plan import Evidence
 from media_converter.planning.video_choice import choose_video
 from media_converter.planning.video_sound import VideoSound, plan_sound, sound_of, trial_step
@@ -19,6 +18,7 @@ from media_converter.running.loudness import Leveller, measure
 from media_converter.running.process import Files
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Run
+from media_converter.typed_options import VideoOptions
 
 
 def with_loudness(

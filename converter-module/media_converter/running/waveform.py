@@ -15,7 +15,6 @@ from media_converter.errors import ConversionError
 from media_converter.files import png, still
 from media_converter.files.digest import sha256
 from media_converter.files.write import write_all
-from media_converter.options import WaveformOptions
 from media_converter.planning.audio import choose_sound
 from media_converter.planning.plan import Expected, level_step
 from media_converter.planning.waveform import Columns, as_byte, block_samples, plan_waveform, rows
@@ -27,6 +26,7 @@ from media_converter.running.process import Files
 from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Converted, Run
 from media_converter.running.transcode import Attempt
+from media_converter.typed_options import WaveformOptions
 
 _LOW: Final = "lavfi.astats.Overall.Min_level="
 _HIGH: Final = "lavfi.astats.Overall.Max_level="

@@ -2,6 +2,7 @@
 
 Its settings are environment variables: FILES_ROOT, FILES_PORT, POD_NAMESPACE, FILES_SECRET, which
 is the folder with the secret, and FILES_FOLDER, which is the folder of the volume at FILES_ROOT.
+The manifest takes the folder to mount from this variable, too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import uvicorn
 
 from converter_gateway.file_server.app import FileServer
 from converter_gateway.file_server.beneath import open_root
-from converter_gateway.file_signature import folder_of, read_secret
+from converter_gateway.file_signature import mounted_folder, read_secret
 
 # Many more than the requests that FileServer answers at once, so that probes are answered, too.
 _MAX_CONNECTIONS: Final = 1024
@@ -26,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Serve until SIGTERM. Raises OSError if there is no folder to serve."""
+    """Serve until SIGTERM. Raises OSError or ValueError if it is not clear what to serve."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO)
     namespace = os.environ.get("POD_NAMESPACE", "")
     folder = Path(os.environ.get("FILES_SECRET", "/etc/my-network-converter-files"))
-    served = folder_of(os.environ.get("FILES_FOLDER", ""), namespace)
+    served = mounted_folder(os.environ.get("FILES_FOLDER", ""))
     root = open_root(os.environ.get("FILES_ROOT", "/files"))
     port = int(os.environ.get("FILES_PORT", "8001"))
     secret = partial(_read_secret, folder, namespace)

@@ -136,14 +136,20 @@ export async function retryFailed(there, onProgress) {
   }
 }
 
-/** The text of the log of an attempt. */
-export async function getLog(job, attempt) {
-  return (await send(`logs/${encodeURIComponent(job)}?attempt=${attempt}`)).text();
+/**
+ * The log of an attempt from a byte on. `start` is the place of the first of `bytes`: 0 if the answer
+ * is the whole log. An ApiError 416: the log is shorter.
+ */
+export async function getLog(job, attempt, from = 0) {
+  const headers = from ? { Range: `bytes=${from}-` } : {};
+  const response = await send(`logs/${encodeURIComponent(job)}?attempt=${attempt}`, { headers });
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  return { start: response.status === 206 ? from : 0, bytes };
 }
 
-/** An output as a Blob. */
-export async function getOutput(job, index) {
-  return (await send(`outputs/${encodeURIComponent(job)}/${index}`)).blob();
+/** An output as a Blob. `more` is "/vtt" for the WebVTT file of a storyboard. */
+export async function getOutput(job, index, more = "") {
+  return (await send(`outputs/${encodeURIComponent(job)}/${index}${more}`)).blob();
 }
 
 const pause = (milliseconds, signal) =>

@@ -4,7 +4,8 @@ import * as api from "./api.js";
 import { h, safe, safeLines } from "./text.js";
 
 export const ENDED = ["Succeeded", "Failed", "Cancelled"];
-const EVERY = 10000; // how often an open log is read again, until the conversion has ended
+const OVERLAP = 512; // bytes that are read again: a log that is too long is replaced by a shorter one
+const EVERY = 10000; // how often what is new is read, until the conversion has ended
 
 export class Log {
   /** `act` has failed(error), for an error that needs a token. */
@@ -19,6 +20,7 @@ export class Log {
     this.source = "";
     this.problem = "";
     this.full = null; // the log of the attempt, as far as it has been read
+    this.forget(0);
     this.done = false; // it does not change any more, or it cannot be read
     this.loading = false;
     this.closed = false;
@@ -42,7 +44,7 @@ export class Log {
     const { job } = this;
     const ended = ENDED.includes(job.phase);
     try {
-      this.full = await api.getLog(job.job_id, job.attempts.at(-1).number);
+      await this.read(job.job_id, job.attempts.at(-1).number);
       this.problem = "";
       this.done = ended;
     } catch (error) {
@@ -53,6 +55,34 @@ export class Log {
       this.loading = false;
     }
     if (!this.closed) this.fill();
+  }
+
+  /** Begin again with the log of an attempt. */
+  forget(attempt) {
+    this.attempt = attempt;
+    this.size = 0; // bytes that have been read
+    this.tail = new Uint8Array(); // the last of them
+    this.decoder = new TextDecoder();
+  }
+
+  /** Read what is new. The whole log if the end of what was read has changed. */
+  async read(id, attempt) {
+    if (attempt !== this.attempt) this.forget(attempt);
+    const from = this.size - this.tail.length;
+    let part = await api.getLog(id, attempt, from).catch((error) => {
+      if (error.code !== 416) throw error;
+      return null;
+    });
+    const goesOn = part && part.start === from && this.tail.every((byte, place) => part.bytes[place] === byte);
+    if (!goesOn) {
+      if (!part || part.start) part = await api.getLog(id, attempt);
+      this.forget(attempt);
+    }
+    const fresh = part.bytes.subarray(this.tail.length);
+    const before = this.size ? this.full : "";
+    this.full = before + this.decoder.decode(fresh, { stream: true });
+    this.size += fresh.length;
+    this.tail = new Uint8Array([...this.tail, ...fresh.slice(-OVERLAP)]).slice(-OVERLAP);
   }
 
   /** What to say above the log. */

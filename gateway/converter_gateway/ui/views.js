@@ -7,6 +7,9 @@ import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords,
 const WORDS = { Queued: "Waiting", Starting: "Starting", Running: "Running", Succeeded: "Finished", Failed: "Failed", Cancelled: "Cancelled" };
 const LARGEST_PREVIEW = 8 * 1024 * 1024;
 const PICTURES = /\.(jpe?g|png|webp|avif|gif)$/i;
+const LARGEST_PLAYED = 64 * 1024 * 1024; // the browser has all of it in memory
+const FILMS = /\.(mp4|webm)$/i;
+const SOUNDS = /\.(mp3|m4a|opus|ogg|flac|wav)$/i;
 
 export const phaseName = (job) => WORDS[job.phase] ?? safe(job.phase);
 
@@ -83,8 +86,10 @@ export class Detail {
   }
 
   show(job) {
-    if (this.shown !== job.job_id) this.close();
+    const another = this.shown !== job.job_id;
+    if (another) this.close();
     this.shown = job.job_id;
+    this.job = job;
     if (!this.log) {
       this.log = new Log(this.act);
       this.element.replaceChildren(h("div"), h("div", { class: "detail-body" }, this.log.element));
@@ -92,6 +97,7 @@ export class Detail {
     const focused = document.activeElement?.closest?.("#detail [id]")?.id;
     this.element.firstChild.replaceWith(this.head(job));
     this.fill(this.element.lastChild, job);
+    if (another) this.element.scrollTop = 0; // what it is, and why, is at the top
     const there = focused && document.getElementById(focused);
     if (there && there !== document.activeElement) there.focus({ preventScroll: true });
   }
@@ -195,16 +201,26 @@ export class Detail {
       output.memory ? `${size(output.memory)} of memory` : "",
     ];
     const made = output.state === "Succeeded" && !this.act.filesMissing();
+    const path = output.output_file;
+    const shown = made && PICTURES.test(path) && (output.size ?? 0) <= LARGEST_PREVIEW;
+    const played = made && (FILMS.test(path) || SOUNDS.test(path)) && (output.size ?? 0) <= LARGEST_PLAYED;
+    const player = this.previews.get(index);
     return h(
       "li",
       { class: "output" },
-      made && PICTURES.test(output.output_file) && (output.size ?? 0) <= LARGEST_PREVIEW ? this.preview(job, output, index) : null,
+      shown ? this.preview(job, output, index) : played ? player : null,
       h("p", { class: "path" }, safe(output.output_file)),
       h("p", { class: "sub" }, [typeName(output.conversion_type), ...words].filter(Boolean).join(" · ")),
       output.reason ? h("p", { class: "message" }, `${safe(output.reason)}: ${safe(output.message)}`) : null,
       (output.warnings ?? []).map((warning) => h("p", { class: "warning" }, safe(warning))),
       h("p", { class: "problem", role: "alert", id: `problem-${index}` }, this.problems.get(index)),
-      made ? h("button", { type: "button", id: `save-${index}`, onclick: () => this.save(job, output, index) }, "Download") : null,
+      made ? h(
+        "div",
+        { class: "buttons" },
+        played && !player ? h("button", { type: "button", id: `play-${index}`, onclick: () => this.play(job, output, index) }, "Play") : null,
+        h("button", { type: "button", id: `save-${index}`, onclick: () => this.save(job, index, fileName(path)) }, "Download"),
+        output.conversion_type === "video_storyboard" ? h("button", { type: "button", id: `vtt-${index}`, onclick: () => this.save(job, index, `${fileName(path).replace(/\.[^.]*$/, "")}.vtt`, "/vtt") }, "Download WebVTT") : null,
+      ) : null,
     );
   }
 
@@ -237,17 +253,46 @@ export class Detail {
     if (there) there.textContent = text;
   }
 
-  async fetch(job, index) {
-    const url = URL.createObjectURL(await api.getOutput(job.job_id, index));
+  async fetch(job, index, more = "") {
+    const url = URL.createObjectURL(await api.getOutput(job.job_id, index, more));
     this.urls.push(url);
     return url;
   }
 
-  async save(job, output, index) {
+  /** The player takes the place of the button, and its focus. */
+  async play(job, output, index) {
+    if (this.loading(index)) return;
+    this.told(index, "");
+    this.load(index, true);
+    try {
+      const src = await this.fetch(job, index);
+      if (this.shown !== job.job_id || this.previews.has(index)) return;
+      const name = FILMS.test(output.output_file) ? "video" : "audio";
+      const label = `Player of ${safe(output.output_file)}`;
+      this.previews.set(index, h(name, { class: "preview", id: `play-${index}`, src, controls: true, autoplay: true, "aria-label": label }));
+      this.show(this.job);
+    } catch (error) {
+      this.noFile(job, index, "", error);
+      this.load(index, false);
+    }
+  }
+
+  loading(index) {
+    return document.getElementById(`play-${index}`)?.getAttribute("aria-busy") === "true";
+  }
+
+  /** The file may be large, so the button says that it loads. Disabled, it would lose the focus. */
+  load(index, begins) {
+    const button = document.getElementById(`play-${index}`);
+    button?.setAttribute("aria-busy", String(begins));
+    if (button) button.textContent = begins ? "Loading…" : "Play";
+  }
+
+  async save(job, index, download, more = "") {
     this.told(index, "");
     try {
-      const href = await this.fetch(job, index);
-      h("a", { href, download: fileName(output.output_file) }).click();
+      const href = await this.fetch(job, index, more);
+      h("a", { href, download }).click();
     } catch (error) {
       this.noFile(job, index, "", error);
     }

@@ -59,8 +59,8 @@ CONVERTER_REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConversionJob.",
         ),
         _C.INPUT_TOO_LARGE: Explanation(
-            "The image or video has more pixels than the converter accepts. In an animation, all "
-            "frames count.",
+            "The image or video has more pixels than the converter accepts. For an animation, the "
+            "pixels of all frames are added.",
             "Not retried. Make the input smaller. `status.message` has its size and the limit.",
         ),
         _C.NOTHING_IN_RANGE: Explanation(
@@ -90,7 +90,8 @@ CONVERTER_REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _C.OUTPUT_TOO_LARGE: Explanation(
             "The output would be larger than `CONVERTER_MAX_OUTPUT_BYTES`.",
             "Not retried. Choose a lower resolution or quality or a shorter range, or raise the "
-            "setting. A small input with a large output may be damaged: play it to check it.",
+            "setting. If a small input gives a large output, the input may be damaged: play it to "
+            "check it.",
         ),
         _C.DECODER_CRASHED: Explanation(
             "The program that decodes the input crashed: the file triggers a bug in it, perhaps on "

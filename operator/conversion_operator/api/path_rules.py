@@ -7,7 +7,7 @@ from typing import Final
 from conversion_operator.api.cel import ValidationRule, cel_string
 from conversion_operator.api.spec import NOT_SAME_PATH, NOT_SAME_VTT, ONE_REQUIRED, PATH_PATTERN
 from media_converter.contract import MAX_OUTPUTS, ConversionType
-from media_converter.options import (
+from media_converter.forbidden_paths import (
     FORBIDDEN_CHARACTERS,
     LOG_FOLDER_PATTERN,
     NO_FORBIDDEN_CHARACTERS,

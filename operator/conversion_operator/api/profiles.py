@@ -10,13 +10,13 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from conversion_operator.api.api_model import ApiModel
+from conversion_operator.api.conversion_options import ConversionOptions
 from conversion_operator.api.spec import (
     MAX_TIMEOUT_SECONDS,
     PATH_PATTERN,
     QUEUE_PATTERN,
-    ApiModel,
     ConversionJobSpec,
-    ConversionOptions,
     Resources,
     require_allowed,
 )

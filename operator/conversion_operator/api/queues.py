@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from conversion_operator.api import names
-from conversion_operator.api.spec import ApiModel
+from conversion_operator.api.api_model import ApiModel
 from conversion_operator.api.status import Condition
 
 MAX_PARALLEL = 10000

@@ -82,8 +82,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "contains the namespace.",
         ),
         _R.WAITING_FOR_SLOT: Explanation(
-            "All slots are in use. `CONVERTER_MAX_PARALLEL` is the number of slots. Or the "
-            "limit on suspended Jobs is reached. Then `status.message` says so.",
+            "Either all `CONVERTER_MAX_PARALLEL` slots are in use, or there are already as many "
+            "suspended Jobs as allowed (see `JobSuspended`). In the second case, `status.message` "
+            "says so.",
             "Starts automatically. To start it earlier, raise `spec.priority` or "
             "`CONVERTER_MAX_PARALLEL`.",
         ),
@@ -126,8 +127,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "live has expired.",
         ),
         _R.RESTORED: Explanation(
-            "The ConversionJob was restored from a backup without its status. It may have ended "
-            "before, and its output may have changed since. `CONVERTER_RESTORE_LABELS` names the "
+            "The ConversionJob was restored from a backup without its status. It may already "
+            "have ended before the backup, and its output may have changed since then. "
+            "`CONVERTER_RESTORE_LABELS` names the "
             "labels of restored objects.",
             "Starts automatically after you remove the label: `kubectl -n NAMESPACE label convjob "
             "NAME velero.io/restore-name-`. If it must not start, delete it or set `spec.cancel`. "
@@ -176,11 +178,11 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`deploy/namespace` of this release, or upgrade the operator.",
         ),
         _R.JOB_SUSPENDED: Explanation(
-            "Somebody has suspended the Job (`spec.suspend`), for example Kueue or a person. The "
-            "message says who, if this is known. The conversion holds no slot, and its Job stays. "
-            "If it was running, it begins again later.",
-            "Starts automatically when the Job is resumed. This waiting does not count towards "
-            "`QueueTimeout`, nor against `spec.maxRetries`. With Kueue, look at the Workload of "
+            "The `spec.suspend` of the Job itself is true. For example, Kueue or a person has set "
+            "it: `status.message` says who, if this is known. The conversion holds no slot, and "
+            "its Job stays. If it was running, it starts again from the beginning.",
+            "Starts automatically when the Job is resumed. The wait counts neither "
+            "towards `QueueTimeout` nor as a retry. With Kueue, look at the Workload of "
             "the Job. If a person has suspended it: `kubectl -n NAMESPACE patch job JOB -p "
             '\'{"spec":{"suspend":false}}\'`.',
         ),
@@ -198,7 +200,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "another conversion could use the slot, the pod gives it up after "
             "`CONVERTER_UNSCHEDULABLE_SECONDS`. If no other conversion "
             "waits for the slot, the pod stays for up to `CONVERTER_QUEUE_TIMEOUT_SECONDS`.",
-            f"{START} Retried earlier when another converter ends or a setting changes. Add a "
+            f"{START} Retried earlier when the pod of another conversion ends or a setting "
+            "changes. Add a "
             "node or stop other pods. Or lower `spec.resources.requests` in a new ConversionJob.",
         ),
         _R.QUOTA_EXCEEDED: Explanation(
@@ -251,9 +254,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`spec.dryRun`.",
         ),
         _R.CANCELLED: Explanation(
-            "`spec.cancel` was set before the conversion was complete. No output was written. "
-            "If it has several outputs, those that `status.outputs` lists as Succeeded were "
-            "written.",
+            "`spec.cancel` was set before the conversion was complete. A conversion with "
+            "one output has written nothing. A conversion with several outputs has written those "
+            "that `status.outputs` lists as Succeeded.",
             "Not retried. To convert the file, create a new ConversionJob.",
         ),
         _R.INVALID_SPEC: Explanation(
@@ -270,15 +273,15 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "then create a new ConversionJob. Or list the outputs in `spec.outputs`.",
         ),
         _R.INPUT_NOT_MADE: Explanation(
-            "The conversion that was to write the input of this one failed or was cancelled, or "
-            "it ended without making the file that this conversion needs.",
+            "Another conversion should have written the input of this one. It failed, was "
+            "cancelled, or ended without that file.",
             "Not retried. `status.message` names the other conversion, and its status says why it "
             "ended. Then create new ConversionJobs for it and for this one.",
         ),
         _R.INPUT_CYCLE: Explanation(
             "Conversions would wait for each other for ever: each reads a file that another one "
-            "writes, or writes the same file as another one. Of these, this conversion was "
-            "created last.",
+            "writes, or writes the same file as another one. This conversion was "
+            "created last, so it is the one that fails.",
             "Not retried. Create a new ConversionJob with another input or another output. The "
             "other conversions that `status.message` names continue.",
         ),
@@ -300,10 +303,11 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.NODE_LOST: Explanation(
             "The node stopped responding while the pod was running on it.",
-            "If Kubernetes deleted the pod within `CONVERTER_LOST_SECONDS`: retried automatically, "
-            "up to 10 times. If it did not, the conversion has failed: create a new ConversionJob. "
-            "You can do this while the old pod still exists. A conversion that was being stopped "
-            " by `spec.suspend` or HoldAndDrain does not fail: it waits. See docs/queues.md.",
+            "If Kubernetes deleted the pod within `CONVERTER_LOST_SECONDS`: retried "
+            "automatically, up to 10 times. If it did not, the conversion has failed: create a "
+            "new ConversionJob. You can do this while the old pod still exists. A conversion that "
+            "was being stopped by `spec.suspend` or HoldAndDrain does not fail: it waits. See "
+            "docs/queues.md.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",
@@ -324,8 +328,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             f"{FAILURE} If it still fails, read the end of the log in `status.logs`.",
         ),
         _R.REPORT_MISSING: Explanation(
-            "The container exited with code 0, but it reported no result, or none for a "
-            "required output.",
+            "The container exited with code 0, but it reported no result, or no result for "
+            "an output that is not optional.",
             f"{FAILURE} Check that `CONVERTER_IMAGE` is the converter of this release.",
         ),
         _R.JOB_NAME_TAKEN: Explanation(

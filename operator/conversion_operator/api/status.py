@@ -10,12 +10,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, PlainSerializer, StringConstraints
 
-from conversion_operator.api.spec import (
-    MAX_TIMEOUT_SECONDS,
-    ApiModel,
-    OutputSpec,
-    Resources,
-)
+from conversion_operator.api.api_model import ApiModel
+from conversion_operator.api.spec import MAX_TIMEOUT_SECONDS, OutputSpec, Resources
 from media_converter.contract import (
     MAX_NAME_LENGTH,
     MAX_OUTPUT_MESSAGE_LENGTH,
@@ -36,7 +32,8 @@ NOTIFY_MESSAGE_MAX_BYTES: Final = 200
 
 def format_time(value: datetime) -> str:
     """A time as metav1.Time: RFC 3339 in UTC, in whole seconds."""
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Several times as fast as strftime. Each status has several times.
+    return value.isoformat(timespec="seconds")[:19] + "Z"
 
 
 ReasonText = Annotated[str, StringConstraints(max_length=REASON_MAX_LENGTH)]
@@ -67,7 +64,11 @@ class Phase(StrEnum):
     @property
     def terminal(self) -> bool:
         """True for the three phases that never change again."""
-        return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
+        return self in _TERMINAL
+
+
+# A tuple: the hash of a member is a call of Python code, its comparison is not.
+_TERMINAL: Final = (Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED)
 
 
 class StatusModel(ApiModel):

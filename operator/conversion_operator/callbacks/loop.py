@@ -38,6 +38,7 @@ from conversion_operator.controller.problems import (
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.model import Conversion, Key
 from conversion_operator.core.reconcile import callback_url
+from conversion_operator.core.trace import traceparent_of_callback
 
 _WORKERS: Final = 8
 _NOT_READY_SECONDS: Final = 1.0
@@ -229,6 +230,9 @@ class CallbackLoop:
         now = int(self._cluster.now().timestamp())
         headers = {"Content-Type": message.content_type}
         headers |= sign(secret, message.id, now, message.body)
+        sends_traces = bool(self._context.settings.current.converter_traces_url)
+        if parent := traceparent_of_callback(conversion, recorded=sends_traces):
+            headers["traceparent"] = str(parent)
         response = await self._config.sender.post(step.url, headers, message.body)
         result = policy.after_response(conversion, self._cluster.now(), response)
         delivered = result.state is NotifyState.DELIVERED

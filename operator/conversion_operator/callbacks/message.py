@@ -95,7 +95,7 @@ def _data(conversion: Conversion, status: ConversionJobStatus) -> dict[str, Any]
 
 def _outputs(conversion: Conversion, status: ConversionJobStatus) -> list[object] | None:
     """What has become of each of several outputs, in the order of the spec."""
-    if conversion.spec is None or not conversion.has_several or conversion.dry_run:
+    if conversion.spec is None or not conversion.has_output_list or conversion.dry_run:
         return None
     outputs = conversion.spec.all_outputs()
     known = status.outputs if status.outputs and len(status.outputs) == len(outputs) else None

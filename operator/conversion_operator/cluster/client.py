@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -16,16 +15,8 @@ from conversion_operator.api.queues import ConversionQueueStatus
 from conversion_operator.api.setting_checks import ALL_NAMESPACES
 from conversion_operator.api.status import ConversionJobStatus, Notification
 from conversion_operator.cluster import parsing
-from conversion_operator.cluster.admissions import (
-    ANNOTATION,
-    SLOTS_ANNOTATION,
-    TIMES_ANNOTATION,
-    format_admissions,
-    format_slots,
-    format_times,
-)
+from conversion_operator.cluster.bodies import event_body, lease_body
 from conversion_operator.cluster.errors import Conflict, NotFound, Rejected, Unavailable
-from conversion_operator.cluster.mark_key import format_key
 from conversion_operator.cluster.objects import (
     Body,
     ConfigMap,
@@ -41,7 +32,8 @@ from conversion_operator.cluster.objects import (
 from conversion_operator.cluster.parse_children import parse_job, parse_pod
 from conversion_operator.cluster.profiles import ProfileRequests
 from conversion_operator.cluster.queues import QueueRequests, queues_path
-from conversion_operator.core.model import Conversion, Job, Key, Metadata, Pod
+from conversion_operator.core.children import Job, Pod
+from conversion_operator.core.model import Conversion, Key, Metadata
 from conversion_operator.core.queue_status import QueueObject
 
 # A leader renews its Lease more than once within its deadline, even if a request gets no response.
@@ -55,7 +47,6 @@ _EVENTS: Final = 200
 # Each reflector lists at its start. With hundreds of namespaces, the lists wait here and not for a
 # connection, where they would time out and be repeated.
 _LISTS_AT_ONCE: Final = 16
-_OUR_KINDS: Final = (names.KIND, names.QUEUE_KIND, names.PROFILE_KIND)
 _MANAGED_BY_US: Final = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
 _PREFIXES: Final = {
@@ -303,7 +294,7 @@ class Cluster(QueueRequests, ProfileRequests):
     async def create_event(self, event: Event, reporter: str, permit: WritePermit) -> None:
         """POST an Event. ``reporter`` is the identity of this operator."""
         path = f"/api/v1/namespaces/{event.about.namespace}/events"
-        await self._write(permit, "POST", path, _event_body(event, reporter, self.now()))
+        await self._write(permit, "POST", path, event_body(event, reporter, self.now()))
 
     async def get_lease(self, namespace: str, name: str) -> Lease:
         """GET a Lease."""
@@ -314,7 +305,7 @@ class Cluster(QueueRequests, ProfileRequests):
 
     async def create_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
         """POST a Lease."""
-        body = _lease_body(namespace, name, lease, self.now())
+        body = lease_body(namespace, name, lease, self.now())
         path = _lease_path(namespace)
         return parsing.parse_lease(
             await self._transport.request("POST", path, body=body, limits=_LEASE_TIMEOUT)
@@ -322,7 +313,7 @@ class Cluster(QueueRequests, ProfileRequests):
 
     async def replace_lease(self, namespace: str, name: str, lease: Lease) -> Lease:
         """PUT a Lease. Raises Conflict if the stored version is not ``lease.version``."""
-        body = _lease_body(namespace, name, lease, self.now())
+        body = lease_body(namespace, name, lease, self.now())
         path = _lease_path(namespace, name)
         return parsing.parse_lease(
             await self._transport.request("PUT", path, body=body, limits=_LEASE_TIMEOUT)
@@ -389,55 +380,3 @@ def _config_maps(namespace: str) -> str:
 def _lease_path(namespace: str, name: str = "") -> str:
     base = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
     return f"{base}/{name}" if name else base
-
-
-def _lease_body(namespace: str, name: str, lease: Lease, now: datetime) -> Body:
-    metadata = {
-        "name": name,
-        "namespace": namespace,
-        "annotations": {
-            ANNOTATION: format_admissions(lease.admissions),
-            **format_key(lease.key),
-            SLOTS_ANNOTATION: format_slots(lease.slots),
-            TIMES_ANNOTATION: format_times(lease.times),
-        },
-    }
-    if lease.version:
-        metadata["resourceVersion"] = lease.version
-    return {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": metadata,
-        "spec": {
-            "holderIdentity": lease.holder,
-            "leaseDurationSeconds": lease.duration,
-            "renewTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "leaseTransitions": lease.transitions,
-        },
-    }
-
-
-def _event_body(event: Event, reporter: str, now: datetime) -> Body:
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    named = {"name": event.name} if event.name else {"generateName": f"{event.kind.lower()}-"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"namespace": event.about.namespace} | named,
-        "type": event.type,
-        "reason": event.reason,
-        "message": event.message,
-        "involvedObject": {
-            "apiVersion": names.API_VERSION if event.kind in _OUR_KINDS else "v1",
-            "kind": event.kind,
-            "namespace": event.about.namespace,
-            "name": event.about.name,
-            "uid": event.about.uid,
-        },
-        "firstTimestamp": stamp,
-        "lastTimestamp": stamp,
-        "count": 1,
-        "source": {"component": names.MANAGED_BY},
-        "reportingComponent": names.MANAGED_BY,
-        "reportingInstance": reporter,
-    }

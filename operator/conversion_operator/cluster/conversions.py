@@ -21,7 +21,8 @@ from conversion_operator.cluster.list_queue import ListQueue
 from conversion_operator.cluster.objects import Body, ObjectList, WatchEvent
 from conversion_operator.cluster.parsing import parse_conversion, parse_event
 from conversion_operator.cluster.transport import Client
-from conversion_operator.core.model import Children, Conversion, Key, Policy
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion, Key, Policy
 from conversion_operator.core.standing import find_standing
 
 __all__ = [

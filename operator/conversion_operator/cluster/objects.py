@@ -9,8 +9,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from conversion_operator.api import names
 from conversion_operator.cluster.admissions import Admission
+from conversion_operator.core.children import Job, Pod
 from conversion_operator.core.identity import MarkKey
-from conversion_operator.core.model import Conversion, Job, Key, Pod
+from conversion_operator.core.model import Conversion, Key
 
 Body = Mapping[str, Any]
 """The JSON of an API object."""

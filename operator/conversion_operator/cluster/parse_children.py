@@ -12,11 +12,8 @@ from typing import Final
 from conversion_operator.api import names
 from conversion_operator.cluster.fields import NAME_MAX, number_of, parse_time, text_of
 from conversion_operator.cluster.objects import Body
-from conversion_operator.core.manifest import CONTAINER
-from conversion_operator.core.model import (
+from conversion_operator.core.children import (
     CONVERSION_KIND,
-    EPOCH,
-    IMAGE_MAX_LENGTH,
     JOB_KIND,
     Controller,
     Job,
@@ -24,6 +21,8 @@ from conversion_operator.core.model import (
     Suspension,
     Terminated,
 )
+from conversion_operator.core.manifest import CONTAINER
+from conversion_operator.core.model import EPOCH, IMAGE_MAX_LENGTH
 
 _MARK_MAX: Final = 65
 """The longest mark that is kept. A valid mark has 64 characters, so a mark that was cut is too long

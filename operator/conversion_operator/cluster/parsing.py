@@ -1,4 +1,4 @@
-"""Turns API objects into the values of :mod:`conversion_operator.core.model`.
+"""Turns API objects into the values of ``core.model`` and ``core.children``.
 
 An object must have a name, a namespace, a uid and a resourceVersion. Everything else may be absent:
 a new pod has almost no status. One malformed object must not stop a list or a watch.
@@ -148,7 +148,8 @@ def parse_conversion(body: Body) -> Conversion:
         suspend=raw_spec.get("suspend") is True,
         queue=sys.intern(_queue_name(raw_spec, spec)),
         # Whoever creates an object may give it this finalizer. It says nothing before the deletion.
-        orphaning="deletionTimestamp" in meta and "orphan" in (meta.get("finalizers") or ()),
+        orphans_dependents="deletionTimestamp" in meta
+        and "orphan" in (meta.get("finalizers") or ()),
         pending_reason=_pending_reason(body.get("status")),
         arrival=_arrival(body.get("status")) or int(meta["resourceVersion"]),
         labels=_shared(tuple(itertools.islice(meta.get("labels") or (), _LABELS_MAX))),

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 from urllib.request import getproxies_environment
 
@@ -306,7 +307,7 @@ class Transport:
             return
         # The header has whole seconds. If we used every header, the time could go back by up to a
         # second between two responses. So we only correct larger differences.
-        server_time = parsedate_to_datetime(stamp)
+        server_time = _parse_date(stamp)
         if abs((server_time - self.now()).total_seconds()) > 1.5:
             self._server_time, self._server_time_at = server_time, time.monotonic()
 
@@ -328,6 +329,12 @@ class Client:
     def now(self) -> datetime:
         """The time of the API server. The clock of this machine may be wrong."""
         return self._transport.now()
+
+
+@lru_cache(maxsize=8)
+def _parse_date(stamp: str) -> datetime:
+    """The time of a Date header. All responses of a second have the same one."""
+    return parsedate_to_datetime(stamp)
 
 
 def _verb(method: str, query: list[tuple[str, str]]) -> str:

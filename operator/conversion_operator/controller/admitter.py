@@ -3,12 +3,13 @@
 As in Kueue, admission means that a conversion gets a slot. It is not the admission control of the
 API server.
 
-The queue is kept up to date by events. A pass runs when something in it has changed, at most every
-50 ms, when a back-off ends, and every 15 s. It does not visit all conversions.
+Events keep the queue up to date. A pass runs when the queue changes, when a back-off ends, and at
+least every 15 s, but never more often than every 50 ms. A pass does not iterate over all
+conversions.
 
 Passes run one after the other. Each reserves free slots. Before a pass creates Jobs, it records the
 admitted attempts on the Lease. The next leader reads them and reserves a slot for each. So if this
-process is suspended, loses leadership and then sends a create request late, the next leader already
+process freezes, loses leadership and then sends a create request late, the next leader already
 holds a slot for that conversion.
 
 Nothing starts in a namespace until the operator has listed its objects in this term of leadership.
@@ -28,9 +29,8 @@ from datetime import datetime
 from typing import Final
 
 from conversion_operator.cluster.admissions import Admission
-from conversion_operator.cluster.errors import (
-    ClusterError,
-)
+from conversion_operator.controller.backlog import Backlog
+from conversion_operator.controller.claims import CACHE_SECONDS, Claims
 from conversion_operator.controller.context import ControllerContext
 from conversion_operator.controller.job_creator import JobCreator
 from conversion_operator.controller.leadership import Leadership
@@ -38,23 +38,18 @@ from conversion_operator.controller.slots import SlotCounter
 from conversion_operator.core.admission import AdmissionPass, Obstacles, Selection
 from conversion_operator.core.attempts import latest_attempt_number
 from conversion_operator.core.capacity import Capacity
+from conversion_operator.core.children import Children
 from conversion_operator.core.fair_sharing import VirtualTimes
-from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
+from conversion_operator.core.model import EPOCH, Conversion, Policy
 from conversion_operator.core.queue import Queue
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
-_PASS_INTERVAL: Final = 15.0
+_LONGEST_INTERVAL: Final = 15.0
 """The longest time between two passes."""
-_LEAST_INTERVAL: Final = 0.05
+_SHORTEST_INTERVAL: Final = 0.05
 """The shortest time between two passes. What changes meanwhile is handled by one pass."""
 _NOT_READY_DELAY: Final = 1.0
-_CLAIM_CACHE_SECONDS: Final = 5.0
 _REPAIR_INTERVAL: Final = 60.0
-_LONGEST_BACKLOG: Final = 100
-"""Nothing starts while more conversions wait to be reconciled. Otherwise the ends of conversions
-would be stored later and later, because each start leads to more work."""
-_LONGEST_DELAY: Final = 2.0
-"""How long a backlog may delay a pass, in seconds."""
 _FOREIGN_COUNT_INTERVAL: Final = 1.0
 """How often to count foreign Jobs and pods for the metric, in seconds."""
 _SLICE: Final = 500
@@ -68,8 +63,10 @@ class Admitter:
 
     The admitter calls ``enqueue`` with the uid of each conversion whose Job or reason for waiting
     changed, and of each that is new in the queue. ``backlog`` returns how many conversions wait to
-    be reconciled because something has happened to them. The admitter calls ``on_inherited`` with
-    the namespaces that the former leader has recorded on the Lease.
+    be reconciled, not counting those that were added to the work queue with low priority. The
+    admitter calls ``on_inherited`` with the namespaces that the former leader has recorded on the
+    Lease, and ``refresh_position`` with the uid of each conversion whose position has changed
+    because its priority was edited.
     """
 
     def __init__(
@@ -81,9 +78,7 @@ class Admitter:
         backlog: Callable[[], int] = lambda: 0,
         refresh_position: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._backlog, self._refresh_position = backlog, refresh_position
-        # Since when the backlog delays passes, by the monotonic clock. None: it does not.
-        self._delayed_since: float | None = None
+        self._backlog, self._refresh_position = Backlog(backlog), refresh_position
         self._on_inherited = on_inherited
         self._leadership = leadership
         # The term in which this operator last took over the admissions of the former leader.
@@ -91,29 +86,29 @@ class Admitter:
         self._context, self._enqueue = context, enqueue
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
         self._creator = JobCreator(
-            context, leadership, self._on_reservation_end, self.wake, self._has_room
+            context, leadership, self._on_reservation_end, self.wake, self._inherited_fits
         )
         self._policy = context.policy()
-        self._changed_at = EPOCH
+        self._settings_changed_at = EPOCH
         self.queue = Queue(self._find, context.store.writers, self._creator.reserved, self._policy)
-        self.queue.reserved_in = self._creator.queues
+        self.queue.reserved_conversion_queues = self._creator.conversion_queues
         self._slots = SlotCounter(self.queue, context.sync)
-        self._times = VirtualTimes()
+        self._virtual_times = VirtualTimes()
         self._yielding: frozenset[str] = frozenset()
-        # Whether a claim exists, each answer with its expiry by the monotonic clock.
-        self._claim_cache: dict[str, tuple[bool, float]] = {}
+        self._claims = Claims(context.cluster)
         self._wake = asyncio.Event()
         # Whether something has changed, so that a pass is needed.
-        self._changed = True
+        self._needs_pass = True
         # When the next pass is needed even without a change, by the monotonic clock.
         self._due = 0.0
-        # When the first change came that no pass has handled, by the monotonic clock.
-        self._waiting_since: float | None = None
+        # The arrival time of the oldest change that no pass has handled yet, by the monotonic
+        # clock.
+        self._first_change_at: float | None = None
         self._counted_at = 0.0
 
     def wake(self) -> None:
         """Ask for another pass, because a conversion may now be able to start."""
-        self._changed = True
+        self._needs_pass = True
         self._note_change()
 
     def observe(self, uid: str) -> None:
@@ -122,12 +117,12 @@ class Admitter:
         self._note_change()
 
     def _note_change(self) -> None:
-        if self._waiting_since is None:
-            self._waiting_since = time.monotonic()
+        if self._first_change_at is None:
+            self._first_change_at = time.monotonic()
         self._wake.set()
 
-    def is_yielding(self, uid: str) -> bool:
-        """True if its pod has no node, and another conversion could use its slot."""
+    def should_yield_slot(self, uid: str) -> bool:
+        """True if the pod of this conversion has no node, and another could use its slot."""
         return uid in self._yielding
 
     async def run(self) -> None:
@@ -135,7 +130,7 @@ class Admitter:
         try:
             while True:
                 delay = await self._run_pass()
-                await asyncio.sleep(_LEAST_INTERVAL)
+                await asyncio.sleep(_SHORTEST_INTERVAL)
                 try:
                     async with asyncio.timeout(delay):
                         await self._wake.wait()
@@ -148,7 +143,8 @@ class Admitter:
     async def repair(self) -> None:
         """Compare the queue with the store every minute, in slices, until cancelled.
 
-        Visits everything known. Each difference is a change that nobody reported.
+        Cost: compares each conversion once a minute. Each difference is a change that no event
+        reported.
         """
         while True:
             await asyncio.sleep(_REPAIR_INTERVAL)
@@ -170,99 +166,87 @@ class Admitter:
     async def _run_pass(self) -> float:
         """Run a pass if one is needed. Returns the longest wait before the next, in seconds."""
         if not self._context.leads():
-            self._waiting_since = None
+            self._first_change_at = None
             return _NOT_READY_DELAY
         self._use_policy(self._context.policy())
         if self._prepared_term != self._leadership.term:
-            self._changed = True
+            self._needs_pass = True
             self._take_over(self._policy)
-        unknown = self._context.schema.must_wait or not self._context.queues.known
-        if self._sync.must_wait() or unknown:
+        must_wait = self._context.schema.must_wait or not self._context.queues.known
+        if self._sync.must_wait() or must_wait:
             return _NOT_READY_DELAY
         await self._update_queue()
-        if not self._changed and (left := self._due - time.monotonic()) > 0:
-            self._waiting_since = None
+        if not self._needs_pass and (left := self._due - time.monotonic()) > 0:
+            self._first_change_at = None
             return left
-        return _LEAST_INTERVAL if self._is_delayed_by_backlog() else await self._admit()
+        return _SHORTEST_INTERVAL if self._backlog.delays_pass() else await self._admit()
 
     async def _admit(self) -> float:
         # What changes from here on needs another pass.
-        self._changed = False
-        since, self._waiting_since = self._waiting_since or time.monotonic(), None
-        checked = self._startable_namespaces()
-        obstacles = await self._find_obstacles(checked)
+        self._needs_pass = False
+        since, self._first_change_at = self._first_change_at or time.monotonic(), None
+        namespaces_to_check = self._startable_namespaces()
+        obstacles = await self._find_obstacles(namespaces_to_check)
         if self._prepared_term != self._leadership.term:
-            self._changed = True
+            self._needs_pass = True
             return 0.05  # this operator lost leadership and became leader again meanwhile
         startable = self._startable_namespaces()
-        if not startable <= checked:
-            self._changed = True  # the claims of the new ones are not checked yet
-            startable &= checked
+        if not startable <= namespaces_to_check:
+            self._needs_pass = True  # the claims of the new ones are not checked yet
+            startable &= namespaces_to_check
         # Do not await between here and `reserve`: no watch event and no task that creates a Job may
         # run between counting and reserving the slots.
         now = self._cluster.now()
         self.queue.update(now)
         slots_in_use = self._slots.held()
-        admission = AdmissionPass(self.queue, now, obstacles, startable, self._times)
+        admission = AdmissionPass(self.queue, now, obstacles, startable, self._virtual_times)
         selection = admission.select(slots_in_use)
         batch = self._attempts(selection)
         changed_uids = self.queue.take_changed()
         namespaces = {uid: self.queue.namespace_of(uid) for uid in batch}
-        queues = {uid: name for uid in namespaces if (name := self.queue.queue_of(uid))}
+        queues = {uid: name for uid in namespaces if (name := self.queue.conversion_queue_of(uid))}
         self._reserve(namespaces, queues)
-        recorded = await self._record(batch, namespaces, selection.times)
-        if recorded:
-            self._times = selection.times
+        is_recorded = await self._record(batch, namespaces, selection.times)
+        if is_recorded:
+            self._virtual_times = selection.times
             for uid, attempt in batch.items():
                 self._creator.start(uid, attempt, self._policy, changed_at=since)
         self._publish(selection, changed_uids, slots_in_use)
-        if not recorded:
-            self._changed, self._waiting_since = True, since
+        if not is_recorded:
+            self._needs_pass, self._first_change_at = True, since
             return _NOT_READY_DELAY
         delay = self._delay(selection.retry_at, now, obstacles)
         self._due = time.monotonic() + delay
         return delay
 
     def _delay(self, retry_at: datetime | None, now: datetime, obstacles: Obstacles) -> float:
-        delay = (retry_at - now).total_seconds() if retry_at else _PASS_INTERVAL
+        delay = (retry_at - now).total_seconds() if retry_at else _LONGEST_INTERVAL
         # While there is an obstacle, check every few seconds whether it still exists.
         has_obstacles = obstacles.namespaces_without_claim or obstacles.rejected
-        return min(max(delay, 0.05), _CLAIM_CACHE_SECONDS if has_obstacles else _PASS_INTERVAL)
+        return min(max(delay, 0.05), CACHE_SECONDS if has_obstacles else _LONGEST_INTERVAL)
 
     async def _update_queue(self) -> None:
-        """Look at the conversions that have changed since the last pass, in slices."""
-        while self.queue.marked > _SLICE:
-            self._changed |= self.queue.update(self._cluster.now(), _SLICE)
-            await asyncio.sleep(0)
-        self._changed |= self.queue.update(self._cluster.now())
+        """Look at the conversions that have changed since the last pass, in slices.
 
-    def _is_delayed_by_backlog(self) -> bool:
-        """True while passes wait until the ends of conversions are stored.
-
-        For at most _LONGEST_DELAY: if the writes of one namespace hang, others must still start.
+        The number of slices is that of the beginning: a write of the Lease waits for this.
         """
-        if self._backlog() <= _LONGEST_BACKLOG:
-            self._delayed_since = None
-            return False
-        now = time.monotonic()
-        self._delayed_since = now if self._delayed_since is None else self._delayed_since
-        if now - self._delayed_since < _LONGEST_DELAY:
-            return True
-        self._delayed_since = now
-        return False
+        for _ in range(self.queue.marked // _SLICE):
+            self._needs_pass |= self.queue.update(self._cluster.now(), _SLICE)
+            await asyncio.sleep(0)
+        self._needs_pass |= self.queue.update(self._cluster.now())
 
     def _use_policy(self, policy: Policy) -> None:
-        """Take settings that have changed. All conversions are looked at again."""
+        """Apply changed settings, and check all conversions again."""
         if policy != self._policy:
-            self._policy, self._changed_at = policy, self._cluster.now()
+            self._policy, self._settings_changed_at = policy, self._cluster.now()
             self.queue.use_policy(policy, self._store.all_uids())
-            self._changed = True
+            self._needs_pass = True
 
     def _startable_namespaces(self) -> frozenset[str]:
         """The namespaces in which something may start.
 
-        Their objects were listed in this term, and they are not leaving. Visits the namespaces that
-        have conversions, twice a pass.
+        Their objects were listed in this term, and they are still in WATCH_NAMESPACES. Cost:
+        iterates over the namespaces that have conversions, twice a pass.
         """
         return frozenset(
             name
@@ -270,27 +254,31 @@ class Admitter:
             if self._sync.admissible(name) and not self._sync.is_leaving(name)
         )
 
-    def is_starting_in(self, accepts: Callable[[str], bool]) -> bool:
-        """True while the outcome of a create request in an accepted namespace is not known."""
-        return any(map(accepts, self._creator.reserved.values()))
+    def is_starting_in(self, matches: Callable[[str], bool]) -> bool:
+        """True while a Job is being created in a namespace for which ``matches`` returns True."""
+        return any(map(matches, self._creator.reserved.values()))
 
-    def slots_to_record(self) -> Mapping[str, int]:
+    async def slots_to_record(self) -> Mapping[str, int]:
         """The slots in use by namespace, for the next write of the Lease."""
+        if self._prepared_term == self._leadership.term:
+            await self._update_queue()
+        # Not taken over yet, or leadership changed during the await: the record of the former
+        # leader still holds.
         if self._prepared_term != self._leadership.term:
             return self._leadership.inherited_slots
-        self._changed |= self.queue.update(self._cluster.now())
         return self._slots.to_record()
 
     def slots_held(self) -> int:
         """How many slots are in use."""
         return self._slots.held()
 
-    def _has_room(self, conversion: Conversion) -> bool:
-        """Whether the limits have room for a conversion that has a reservation.
+    def _inherited_fits(self, conversion: Conversion) -> bool:
+        """Whether a conversion that a former leader admitted still fits into the limits.
 
-        Visits the namespaces. Runs once for each admission of a former leader.
+        The ConversionQueue in which it was admitted is unknown, and may have changed since. Cost:
+        iterates over the namespaces, once for each such admission.
         """
-        self._changed |= self.queue.update(self._cluster.now())
+        self._needs_pass |= self.queue.update(self._cluster.now())
         standing = self.queue.standing(conversion.key.uid)
         if standing is None:
             return False
@@ -315,7 +303,11 @@ class Admitter:
     def _reserve(
         self, namespaces: Mapping[str, str], queues: Mapping[str, str] | None = None
     ) -> None:
-        """Add reservations. The queues of those that a former leader admitted are not known."""
+        """Reserve a slot for each conversion, by uid.
+
+        ``queues`` is None for conversions that a former leader admitted: their ConversionQueues
+        are unknown.
+        """
         self._creator.reserve(namespaces, queues or {})
         for uid in namespaces:
             self.queue.observe(uid)
@@ -325,8 +317,8 @@ class Admitter:
     ) -> bool:
         """Record admissions on the Lease. If this fails, give up their reservations."""
         admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
-        term, recorded = self._prepared_term, times.to_record()
-        if not batch or await self._leadership.record_admissions(admissions, term, recorded):
+        term, to_record = self._prepared_term, times.to_record()
+        if not batch or await self._leadership.record_admissions(admissions, term, to_record):
             return True
         self._creator.release(batch)
         for uid in batch:
@@ -334,13 +326,14 @@ class Admitter:
         return False
 
     def _publish(self, selection: Selection, changed: Iterable[str], slots_in_use: int) -> None:
-        """Enqueue those whose status may say something else now, and set the metrics."""
+        """Enqueue the conversions whose status may need an update, and set the metrics."""
         self._yielding = selection.yielding
         rejected = self._creator.rejections()
         for uid in self.queue.take_reordered():
             self._refresh_position(uid)
         for uid in changed:
-            # The others are enqueued when their reservation ends.
+            # A conversion with a reservation is enqueued when its reservation ends. But a rejected
+            # one is enqueued now, so that its status shows the rejection.
             if uid not in self._creator.reserved or uid in rejected:
                 self._enqueue(uid)
         if not self._context.leads():
@@ -356,39 +349,29 @@ class Admitter:
         metrics.enabled.set(self._policy.enabled)
 
     async def _find_obstacles(self, startable: Collection[str]) -> Obstacles:
-        """The namespaces without a claim, and the rejections that have not expired.
+        """The namespaces without a PersistentVolumeClaim, and the rejections that have not expired.
 
-        Visits the namespaces on every pass. Sends one request for each namespace if the cached
-        response about its claim has expired.
+        Cost: iterates over the namespaces on every pass. Sends one request for each namespace if
+        the cached response about its claim has expired.
         """
         namespaces = [name for name in self.queue.namespaces_that_wait() if name in startable]
         claim = self._policy.claim_name
         # At the same time: a request that gets no response must not delay the others.
-        exist = await asyncio.gather(*(self._claim_exists(name, claim) for name in namespaces))
+        exist = await asyncio.gather(*(self._claims.exists(name, claim) for name in namespaces))
         missing = {name for name, found in zip(namespaces, exist, strict=True) if not found}
-        # Read the rejections after the last await, to include those that arrive during the checks
-        # of claims.
+        # Many conversions may have changed during the requests. Ignore the result of `update`: this
+        # pass already takes the changes into account, so they do not need another one.
+        while self.queue.marked > _SLICE:
+            self.queue.update(self._cluster.now(), _SLICE)
+            await asyncio.sleep(0)
+        # Read the rejections after the last await, to include those that arrive meanwhile.
         return Obstacles(
             frozenset(missing),
             self._creator.rejections(),
             self._context.schema.problem,
-            self._changed_at,
+            self._settings_changed_at,
             self._creator.failing,
         )
-
-    async def _claim_exists(self, namespace: str, claim: str) -> bool:
-        key, now = f"{namespace}/{claim}", time.monotonic()
-        exists, expiry = self._claim_cache.get(key, (True, 0.0))
-        if expiry > now:
-            return exists
-        try:
-            exists = await self._cluster.claim_exists(namespace, claim)
-        except ClusterError as error:
-            # Keep the last known value, or True if there is none. If True is wrong, the
-            # conversion starts, its pod stays Pending, and the pod's Events say why.
-            logger.warning("Cannot check the claim %s: %s", key, error)
-        self._claim_cache[key] = exists, now + _CLAIM_CACHE_SECONDS
-        return exists
 
     def _take_over(self, policy: Policy) -> None:
         """Begin a term: take over the admissions and the record of slots of the former leader.
@@ -399,18 +382,22 @@ class Admitter:
         self._prepared_term = self._leadership.term
         slots = self._leadership.inherited_slots
         self._slots.begin_term(slots)
-        self._times = VirtualTimes(self._leadership.inherited_times)
+        self._virtual_times = VirtualTimes(self._leadership.inherited_times)
         admitted = {
             admission.namespace for admission in self._leadership.inherited_admissions.values()
         }
+        # From `_sync.begin_term` on, nothing starts until the inherited namespaces that were
+        # reported before have been listed. So call `_on_inherited` first for every namespace that
+        # may have running Jobs. The namespace is "" in an admission that an old release recorded.
         self._on_inherited((admitted | {name for name in slots if slots[name]}) - {""})
         self._sync.begin_term()
-        # In a namespace that is recorded with 0 slots, at most callbacks are still to be sent.
-        # These come after `begin_term`, so that those in the settings do not wait for them.
+        # Namespaces with 0 slots have no running Jobs, but callbacks may be owed there. Report them
+        # after `_sync.begin_term`, so that no start waits for the lists of these namespaces.
         self._on_inherited([name for name in slots if not slots[name]])
         for uid, (attempt, namespace) in self._leadership.inherited_admissions.items():
             if uid not in self._creator.reserved:
                 self._reserve({uid: namespace})
-                # The former leader may have sent the create request for this attempt, or may send
-                # it when its process resumes.
-                self._creator.start(uid, attempt, policy, last_unknown_result_at=time.monotonic())
+                # Treat the admission as a create request that was sent just now, with an unknown
+                # result: the former leader may have sent it, or may send it when its process
+                # resumes.
+                self._creator.start(uid, attempt, policy, unresolved_create_at=time.monotonic())

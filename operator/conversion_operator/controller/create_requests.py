@@ -24,19 +24,19 @@ for its next turn. So a namespace whose webhook fails does not hold slots for ev
 class CreateRequests:
     """What became of the create requests for one attempt. The times are monotonic.
 
-    ``last_unknown_result_at`` is the time of the last create request whose result is unknown, None
+    ``unresolved_create_at`` is the time of the last create request whose result is unknown, None
     if there is none. ``failing_since`` is the time of the first failure in the current series of
     failures. The series ends when the attempt may not start, or when a list that it needs is
     missing. ``given_up`` is why no more requests are sent.
     """
 
-    last_unknown_result_at: float | None
+    unresolved_create_at: float | None
     failing_since: float | None = None
     given_up: Block | None = None
 
     def record_unknown_result(self) -> None:
         """Record that a request was sent now, and that nobody knows its result."""
-        self.last_unknown_result_at = time.monotonic()
+        self.unresolved_create_at = time.monotonic()
 
     def record_failure(self, problem: str) -> bool:
         """Record a failure. True if the operator gives up, because all requests failed for 30 s."""
@@ -49,8 +49,8 @@ class CreateRequests:
     def may_take_effect_late(self) -> bool:
         """True while the API server may still carry out a request whose result is unknown."""
         return (
-            self.last_unknown_result_at is not None
-            and time.monotonic() - self.last_unknown_result_at < _LATE_CREATE_SECONDS
+            self.unresolved_create_at is not None
+            and time.monotonic() - self.unresolved_create_at < _LATE_CREATE_SECONDS
         )
 
 

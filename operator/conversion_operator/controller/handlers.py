@@ -145,30 +145,44 @@ async def _run_kopf(
             # be cancelled before, for example the cleaner of a scheduler that is being closed.
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # Not gather(): it would cancel them again if this task is cancelled meanwhile, and then
+            # kopf does not close its session.
+            await asyncio.wait(tasks)
 
 
 def _registry(handler: EventHandler, login: Login, outside: Context) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login)
 
-    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    # kopf asks `when` before it prepares the call of the handler, which costs more than the rest.
+    @kopf.on.event(
+        *(names.GROUP, names.VERSION, names.PLURAL),
+        registry=registry,
+        when=lambda event, **_: not is_known(handler, _watch_event(event)),
+    )
     async def on_event(event: kopf.RawEvent, **_: Any) -> None:
-        # The type is None for an object that existed when kopf started.
-        raw = WatchEvent(event["type"] or "ADDED", "", event["object"])
-        if not is_known(handler, raw):
-            outside.run(handler.apply, parse_event(parse_used, raw))
+        outside.run(handler.apply, parse_event(parse_used, _watch_event(event)))
 
     return registry
 
 
+def _watch_event(event: kopf.RawEvent) -> WatchEvent[Body]:
+    # The type is None for an object that existed when kopf started.
+    return WatchEvent(event["type"] or "ADDED", "", event["object"])
+
+
 def is_known(handler: EventHandler, event: WatchEvent[Body]) -> bool:
-    """True if our list has shown this version: when the operator starts, both have all objects."""
+    """True if this version is known already.
+
+    When the operator starts, our list shows all objects, too. The answer to a write of a status
+    comes before its event.
+    """
     if event.object is None or event.type == "DELETED":
         return False
-    meta = event.object["metadata"]
-    known = handler.find_known(Resource.CONVERSIONS, meta["uid"])
-    return known is not None and str(known.version) == meta["resourceVersion"]
+    # An error here would stop kopf.
+    meta = event.object.get("metadata") or {}
+    known = handler.find_known(Resource.CONVERSIONS, meta.get("uid", ""))
+    return known is not None and str(known.version) == meta.get("resourceVersion")
 
 
 class _NothingKept(kopf.DiffBaseStorage):

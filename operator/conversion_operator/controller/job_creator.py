@@ -103,7 +103,7 @@ class JobCreator:
         return self._reserved
 
     @property
-    def queues(self) -> Mapping[str, str]:
+    def conversion_queues(self) -> Mapping[str, str]:
         """The ConversionQueue of each uid that this leader has admitted and that has a reservation.
 
         The Job may have been created there, although the response was lost.
@@ -146,16 +146,16 @@ class JobCreator:
         uid: str,
         attempt: int,
         policy: Policy,
-        last_unknown_result_at: float | None = None,
+        unresolved_create_at: float | None = None,
         changed_at: float | None = None,
     ) -> None:
         """Create the Job of an attempt that has a reservation, in the background.
 
-        For an admission of a former leader, ``last_unknown_result_at`` is the monotonic time
+        For an admission of a former leader, ``unresolved_create_at`` is the monotonic time
         when this operator took the admission over. Otherwise ``changed_at`` is the monotonic time
         of the change that let the attempt start.
         """
-        coroutine = self._ensure_job(uid, attempt, policy, last_unknown_result_at, changed_at)
+        coroutine = self._ensure_job(uid, attempt, policy, unresolved_create_at, changed_at)
         task = asyncio.create_task(coroutine, name=f"start {uid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -165,11 +165,11 @@ class JobCreator:
         uid: str,
         attempt: int,
         policy: Policy,
-        last_unknown_result_at: float | None,
+        unresolved_create_at: float | None,
         changed_at: float | None,
     ) -> None:
         """Create the Job of an attempt. Retries until it is known whether the Job exists."""
-        requests = CreateRequests(last_unknown_result_at)
+        requests = CreateRequests(unresolved_create_at)
         backoff = Backoff(_CREATE_RETRY_FIRST_DELAY, _CREATE_RETRY_LONGEST_DELAY)
         while not self._is_observed(uid, attempt):
             delay = backoff.next()

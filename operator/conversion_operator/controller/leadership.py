@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -51,6 +51,10 @@ class TermPermit:
             raise NotLeader(f"term {self.term} of this operator is over, nothing was written")
 
 
+async def _no_slots() -> Mapping[str, int]:
+    return {}
+
+
 class Leadership:
     """Acquires, renews and releases the Lease, and records admissions on it.
 
@@ -69,7 +73,7 @@ class Leadership:
         identity: str,
         on_change: Callable[[bool], None],
         on_key: Callable[[MarkKey], None],
-        slots: Callable[[], Mapping[str, int]] = dict,
+        slots: Callable[[], Awaitable[Mapping[str, int]]] = _no_slots,
     ) -> None:
         self._cluster, self._namespace, self._identity = cluster, namespace, identity
         self._on_change, self._on_key, self._slots = on_change, on_key, slots
@@ -113,13 +117,14 @@ class Leadership:
         leads.
         """
         async with self._lock:
+            slots = await self._slots()
             if not self.leads() or term != self.term or self._stored is None:
                 return False
             stored, before = self._stored, self._times
             self._admissions |= admissions
             self._times = times
             try:
-                await self._replace(stored.version, stored.transitions, self._slots())
+                await self._replace(stored.version, stored.transitions, slots)
             except ClusterError as error:
                 logger.warning("Cannot record admissions on the Lease: %s", error)
                 # Remove only these: other admissions may have been removed during the request.
@@ -157,7 +162,8 @@ class Leadership:
             if not self._may_create():
                 return
             self._key = self._key or MarkKey(secrets.token_bytes(KEY_BYTES))
-            started, slots = time.monotonic(), self._slots()
+            slots = await self._slots()
+            started = time.monotonic()
             ours = self._our_lease("", 0, slots)
             self._stored = await self._cluster.create_lease(self._namespace, NAME, ours)
             self._leads_until = started + _RENEW_DEADLINE_SECONDS
@@ -180,7 +186,7 @@ class Leadership:
             # A Lease without a key is the Lease of a release that made no marks.
             self._key = self._key or self._new_key_after_upgrade()
         # At the start of a term, our store is not up to date. The record of the last leader is.
-        slots = lease.slots if is_new_term else self._slots()
+        slots = lease.slots if is_new_term else await self._slots()
         await self._replace(lease.version, lease.transitions + (not is_ours), slots)
         if is_new_term:
             self._begin_term(lease.admissions, lease.slots, lease.times)

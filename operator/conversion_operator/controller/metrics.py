@@ -35,6 +35,7 @@ class SpanResult(StrEnum):
 
     SENT = "sent"
     FAILED = "failed"
+    DROPPED = "dropped"
 
 
 class AdmissionCause(StrEnum):
@@ -211,8 +212,8 @@ class Metrics:
         )
         self.spans = Counter(
             "converter_trace_spans_total",
-            "Spans of traces, by result: sent or failed. Those that are dropped because too many "
-            "wait are not counted.",
+            "Spans of traces, by result: sent, failed, or dropped because too many waited or the "
+            "operator ended.",
             ("result",),
             registry=registry,
         )
@@ -238,6 +239,7 @@ class Metrics:
         for gauge in (*waiting, *slots, self.foreign_children):
             gauge.set(0)
         self.queues.numbers = {}
+        self.tell_admission(())
 
     def count_spans(self, result: SpanResult, number: int) -> None:
         """Count spans that were sent, or were not."""

@@ -47,10 +47,15 @@ _CURES: Final = {
 
 
 class Problems:
-    """Remembers which problems were told. ``post`` posts an Event in the background."""
+    """Remembers which problems were told. ``post`` posts an Event in the background.
 
-    def __init__(self, metrics: Metrics, post: Callable[[Event], None]) -> None:
-        self._post = post
+    Only a leader has problems: the next one finds them again.
+    """
+
+    def __init__(
+        self, metrics: Metrics, post: Callable[[Event], None], leads: Callable[[], bool]
+    ) -> None:
+        self._post, self._leads = post, leads
         self._gauges = {problem: metrics.stuck.labels(problem) for problem in Problem}
         self._uids: dict[Problem, set[str]] = {problem: set() for problem in Problem}
         self._rejections: dict[str, int] = {}
@@ -58,7 +63,8 @@ class Problems:
     def report(self, conversion: Conversion, problem: Problem, why: str) -> None:
         """Count a problem. If it is new and the conversion has not ended, post an Event."""
         uids = self._uids[problem]
-        if conversion.key.uid in uids:
+        # A reconcile that began before the end of the term may end after it.
+        if conversion.key.uid in uids or not self._leads():
             return
         uids.add(conversion.key.uid)
         self._gauges[problem].set(len(uids))
@@ -82,6 +88,13 @@ class Problems:
         """Report a status write that succeeded."""
         if self._rejections.pop(uid, 0):
             self.clear(uid, Problem.STATUS_REJECTED)
+
+    def end_term(self) -> None:
+        """Forget all problems. Called when this operator no longer leads."""
+        self._rejections.clear()
+        for problem, uids in self._uids.items():
+            uids.clear()
+            self._gauges[problem].set(0)
 
     def forget(self, uid: str) -> None:
         """Forget a conversion that no longer exists."""

@@ -23,7 +23,8 @@ from conversion_operator.controller.metrics import (
     SEVERAL_OUTPUTS,
     Metrics,
 )
-from conversion_operator.core.model import Conversion, Job, Pod
+from conversion_operator.core.children import Job, Pod
+from conversion_operator.core.model import Conversion
 from media_converter.contract import ExitReason, OutputState
 
 FOREIGN_EVENTS: Final = 10

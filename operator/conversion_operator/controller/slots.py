@@ -1,8 +1,8 @@
 """Counts the slots in use, and says which of them to record on the Lease.
 
-The slots of a namespace are counted on its Jobs and pods. If these were not listed in this term,
+The slots of a namespace are counted from its Jobs and pods. If these were not listed in this term,
 they are unknown, not zero. Then the number that a former leader recorded on the Lease is used. Only
-operators create Jobs, so the namespace has no more than these.
+operators create Jobs, so the real number is not higher.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from conversion_operator.core.queue import Queue
 
 
 class SlotCounter:
-    """Every method visits the namespaces, and the conversions whose Jobs are being created.
+    """Cost: each method iterates over the namespaces and the conversions whose Jobs are being
+    created.
 
     The admitter calls :meth:`held` on each pass, and leadership calls :meth:`to_record` for each
     write of the Lease.

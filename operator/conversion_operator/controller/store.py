@@ -24,6 +24,7 @@ from conversion_operator.cluster.objects import Object, ObjectList, Resource, Wa
 from conversion_operator.controller.family import Family
 from conversion_operator.controller.list_history import ListHistory, slices, uid_of
 from conversion_operator.controller.output_index import OutputIndex
+from conversion_operator.core.children import NO_CHILDREN, Children, Job, Pod
 from conversion_operator.core.identity import (
     Bound,
     Evidence,
@@ -31,7 +32,7 @@ from conversion_operator.core.identity import (
     attempt_of_name,
     identify_job,
 )
-from conversion_operator.core.model import Children, Conversion, Job, Key, Pod
+from conversion_operator.core.model import Conversion, Key
 
 _DELETED_KEPT: Final = 30_000
 """How many deleted uids to remember. A watch lasts about a minute, so no older events arrive."""
@@ -84,19 +85,20 @@ class Store:
 
         For a conversion that no longer exists, these are its orphans.
         """
-        families = self._families_of(uid)
-        return next((f.children for f in families if f.children != Children()), Children())
+        for family in self._families_of(uid):
+            if (children := family.children) != NO_CHILDREN:
+                return children
+        return NO_CHILDREN
 
     def all_children(self) -> dict[str, Children]:
         """The own Jobs and pods of every conversion that has any, by uid of the conversion.
 
         Walks all families. The admitter calls it once or twice a pass.
         """
-        none = Children()
         return {
             uid: family.children
             for (_, uid), family in self._families.items()
-            if family.children != none
+            if family.children != NO_CHILDREN
         }
 
     def is_marked(self, uid: str) -> bool:

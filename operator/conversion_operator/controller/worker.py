@@ -15,12 +15,12 @@ from conversion_operator.cluster.errors import (
     NotFound,
     NotLeader,
     Rejected,
-    TooLarge,
     Unavailable,
 )
 from conversion_operator.cluster.objects import WritePermit
 from conversion_operator.controller.admitter import Admitter
 from conversion_operator.controller.context import ControllerContext
+from conversion_operator.controller.lookups import Lookups
 from conversion_operator.controller.problems import REJECTED_RETRY_SECONDS, Problem, Problems
 from conversion_operator.controller.profile_reader import ProfileReader
 from conversion_operator.controller.queued_statuses import QueuedStatuses
@@ -31,8 +31,8 @@ from conversion_operator.core.attempts import (
     last_recorded_attempt,
     latest_attempt_number,
 )
-from conversion_operator.core.manifest import job_name
-from conversion_operator.core.model import Children, Conversion, Job, Pod
+from conversion_operator.core.children import Children, Pod
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import (
     PROGRESS_INTERVAL,
     Action,
@@ -43,7 +43,7 @@ from conversion_operator.core.plan import (
     Snapshot,
 )
 from conversion_operator.core.reconcile import decide, decide_without_conversion
-from conversion_operator.core.running import find_silent
+from conversion_operator.core.running import child_to_read_events_of
 from conversion_operator.core.unresolved import wants_profile
 from media_converter.contract import Progress
 from media_converter.report_json import PROGRESS_KEY, parse_progress
@@ -79,7 +79,8 @@ class Worker:
         self._queued = queued
         self._admitter, self._recorder = admitter, recorder
         self._cluster, self._store = context.cluster, context.store
-        self._problems = Problems(context.metrics, recorder.post)
+        self._lookups = Lookups(context.cluster, context.store)
+        self._problems = Problems(context.metrics, recorder.post, context.leads)
         # Only of conversions that have not ended: for the others, nobody needs it.
         self._written_at: dict[str, float] = {}
         self._log_reads = 0
@@ -100,6 +101,10 @@ class Worker:
                 self._queue.done(uid)
             # Reconciles that need no request would not let other tasks run.
             await asyncio.sleep(0)
+
+    def end_term(self) -> None:
+        """Forget what only a leader knows. Called when this operator no longer leads."""
+        self._problems.end_term()
 
     async def _reconcile_or_requeue(self, uid: str) -> None:
         if not self._context.leads():
@@ -165,8 +170,8 @@ class Worker:
 
     async def _reconcile(self, uid: str, permit: WritePermit) -> None:
         self._context.metrics.reconciles.inc()
-        await self._confirm_missing(uid)
-        await self._find_pods_of_suspended(uid)
+        await self._lookups.confirm_missing(uid)
+        await self._lookups.find_pods_of_suspended(uid)
         conversion, children = self._store.conversion(uid), self._store.children(uid)
         if conversion is None:
             self._forget(uid)
@@ -181,7 +186,7 @@ class Worker:
             self._problems.report(conversion, Problem.STATUS_UNREADABLE, conversion.status_error)
         else:
             self._problems.clear(uid, Problem.STATUS_UNREADABLE)
-        children = await self._refresh(conversion, children)
+        children = await self._lookups.refresh(conversion, children)
         plan = decide(await self._snapshot(conversion, children))
         ends = frozenset(pod.converter_end for pod in children.pods)
         await self._execute(conversion, plan, permit, ends)
@@ -192,90 +197,11 @@ class Worker:
             self._store.forget_deleted(uid, before=last.number)
         self._requeue(uid, plan)
 
-    async def _confirm_missing(self, uid: str) -> None:
-        """Ask the API server for the live Jobs and pods of one conversion that look deleted.
-
-        Whoever removes our label from an object hides it from our lists and watches. While the
-        object exists with its uid, it counts. Raises ClusterError if the API server cannot say.
-        """
-        for child in self._store.missing(uid):
-            get = self._cluster.get_job if isinstance(child, Job) else self._cluster.get_pod
-            try:
-                read: Job | Pod | None = await get(child.namespace, child.name)
-            except NotFound:
-                read = None
-            self._store.confirm(child, read)
-
-    async def _find_pods_of_suspended(self, uid: str) -> None:
-        """List the pods of a Job that was suspended later than created: one may not be known yet.
-
-        While one may run, the Job holds its slot. Each suspension needs one list.
-        """
-        children = self._store.children(uid)
-        for job in children.jobs:
-            known = [pod for pod in children.pods if pod.job_name == job.name]
-            if not job.needs_list_of_pods or any(pod.live for pod in known):
-                continue
-            for pod in await self._cluster.list_pods(job.namespace, uid):
-                self._store.update(pod)
-            found = [pod for pod in self._store.children(uid).pods if pod.job_name == job.name]
-            if not any(pod.live for pod in found):
-                self._store.confirm_no_pod_left(job)
-
     def _requeue(self, uid: str, plan: Plan) -> None:
         if self._store.missing(uid):
             self._queue.add_after(uid, _MISSING_DELAY)
         if plan.requeue_after is not None:
             self._queue.add_after(uid, max(0.05, plan.requeue_after.total_seconds()))
-
-    async def _refresh(self, conversion: Conversion, children: Children) -> Children:
-        """Read from the API server where the store alone would lead to a wrong conclusion.
-
-        The three watches are not synchronized. A Job that is missing in the store may have been
-        created a moment ago by another operator, so it is not simply deleted. A finished Job has a
-        pod that ended, and its report must not be lost because the watch of pods lags.
-        """
-        if conversion.finished or awaits_attempt(conversion, children):
-            return children
-        key, number = conversion.key, latest_attempt_number(conversion, children)
-        mine = children.of_attempt(number)
-        try:
-            if not mine.jobs and not mine.pods:
-                name = _name_of_job(conversion, number)
-                self._store.adopt_if_own(key, await self._cluster.get_job(key.namespace, name))
-            elif stopped := _job_of_stopped_pod(mine):
-                # Somebody may have suspended it, which the watch of Jobs has not shown yet.
-                job = await self._cluster.get_job(key.namespace, stopped.name)
-                if job.uid == stopped.uid:
-                    self._store.update(job)
-            elif any(job.finished for job in mine.jobs) and not any(
-                pod.terminated for pod in mine.pods
-            ):
-                for pod in await self._cluster.list_pods(key.namespace, key.uid):
-                    self._store.update(pod)
-        except NotFound:
-            pass
-        except TooLarge:
-            # A Job with our label is in the list, and the list was read. So this Job is foreign.
-            if mine.jobs:
-                raise
-        await self._find_recorded_pod(conversion, number)
-        return self._store.children(key.uid)
-
-    async def _find_recorded_pod(self, conversion: Conversion, number: int) -> None:
-        """Read the pod in the status if it is not known after a restart: it may have no label."""
-        status, key = conversion.status, conversion.key
-        recorded = (status and status.attempts) or ()
-        uid = next((attempt.pod_uid for attempt in recorded if attempt.number == number), None)
-        known = {pod.uid for pod in self._store.children(key.uid).pods}
-        if not status or not status.pod_name or not uid or uid in known:
-            return
-        try:
-            pod = await self._cluster.get_pod(key.namespace, status.pod_name)
-        except NotFound:
-            return
-        if pod.uid == uid:
-            self._store.adopt_recorded_pod(key, number, pod)
 
     async def _snapshot(self, conversion: Conversion, children: Children) -> Snapshot:
         uid, queue = conversion.key.uid, self._admitter.queue
@@ -294,7 +220,7 @@ class Worker:
             progress=progress,
             logs=logs,
             last_write_age=age,
-            slot_wanted=self._admitter.is_yielding(uid),
+            should_yield_slot=self._admitter.should_yield_slot(uid),
             input_writer=self._input_writer(conversion),
             profile=self._profile(conversion, children),
         )
@@ -344,7 +270,7 @@ class Worker:
         if conversion.finished or awaits_attempt(conversion, children):
             return ""
         mine = children.of_attempt(latest_attempt_number(conversion, children))
-        silent = find_silent(mine, self._cluster.now())
+        silent = child_to_read_events_of(mine, self._cluster.now())
         return await self._cluster.latest_warning(silent.namespace, silent.uid) if silent else ""
 
     async def _execute(
@@ -425,27 +351,6 @@ def split_log(text: str) -> tuple[Progress | None, str]:
         elif not line.startswith('{"' + PROGRESS_KEY):  # and not half a progress line
             lines.append(line)
     return progress, "\n".join(lines)
-
-
-def _name_of_job(conversion: Conversion, number: int) -> str:
-    """The name of the Job of the last attempt. It may have run earlier attempts, too."""
-    status, last = conversion.status, last_recorded_attempt(conversion.status)
-    if status and status.job_name and last and last.number == number:
-        return status.job_name
-    return job_name(conversion.key.uid, number)
-
-
-def _job_of_stopped_pod(children: Children) -> Job | None:
-    """The Job whose pod has ended because somebody deleted the pod. None if there is none."""
-    stopped = [
-        pod for pod in children.pods if not pod.live and (pod.deleted or pod.deletion_timestamp)
-    ]
-    jobs = (
-        job
-        for job in children.jobs
-        if job.live and any(p.job_name == job.name and not job.suspended_since(p) for p in stopped)
-    )
-    return next(jobs, None)
 
 
 def _running_pod(conversion: Conversion, children: Children) -> Pod | None:

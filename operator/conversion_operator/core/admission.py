@@ -199,11 +199,12 @@ class AdmissionPass:
         return best[1] if best else None
 
     def _tiers(self) -> tuple[Candidates, Candidates, Candidates]:
-        """Those that may start. Those of a tier start only if none of an earlier one can.
+        """The conversions that may start, in three tiers.
 
-        Those whose pod found no node are behind the others, except the one that waits longest. All
-        of them together so take one slot from others. Without this, many of them would take turns
-        in all slots. While one of them tries again, all are behind the others.
+        A conversion of a tier starts only if none of an earlier tier can. Conversions whose pod
+        found no node are behind the others, except the one that waits longest. So together they
+        take at most one slot from the others. Otherwise, many of them would take turns in all
+        slots. While one of them tries again, all are behind the others.
 
         Such a conversion starts before its back-off ends if there may be more room now. It is then
         in the last tier, so it takes no slot that others could use.

@@ -7,13 +7,15 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Attempt, ConversionJobStatus, Retries
-from conversion_operator.core.model import Children, Conversion, Job
+from conversion_operator.core.children import Children, Job
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.retry import SHORTEST_BACKOFF, backoff
 from media_converter.contract import ExitReason
 
-STOPPED: Final = (Reason.SUSPENDED, Reason.QUEUE_HELD)
-"""The reasons of attempts that the operator has stopped, and that count for nothing."""
+STOP_REASONS: Final = (Reason.SUSPENDED, Reason.QUEUE_HELD)
+"""The reasons of a suspended or held conversion. An attempt that was stopped for one of them does
+not count."""
 
 
 def last_recorded_attempt(status: ConversionJobStatus | None) -> Attempt | None:
@@ -22,7 +24,7 @@ def last_recorded_attempt(status: ConversionJobStatus | None) -> Attempt | None:
 
 
 def lost_pod_uid(status: ConversionJobStatus | None) -> str | None:
-    """The uid of the pod that the last attempt has lost with its node. None if there is none."""
+    """The uid of the pod of the last attempt, if it is lost because its node does not respond."""
     last = last_recorded_attempt(status)
     lost = last is not None and last.completion_time and last.reason == Reason.NODE_LOST
     return last.pod_uid if last is not None and lost else None
@@ -75,6 +77,6 @@ def next_attempt_at(status: ConversionJobStatus | None) -> datetime | None:
     last = last_recorded_attempt(status)
     if status is None or last is None or last.completion_time is None:
         return None
-    if last.reason in STOPPED:
+    if last.reason in STOP_REASONS:
         return last.completion_time + SHORTEST_BACKOFF
     return last.completion_time + backoff(status.retries or Retries())

@@ -61,7 +61,7 @@ def _amounts(spec: ConversionJobSpec, policy: Policy) -> Iterator[str]:
                 continue
             where = f"spec.resources.{kind}.{name}"
             if parse_quantity(amount) <= 0:
-                # The kubelet takes a limit of 0 for no limit.
+                # The kubelet treats a limit of 0 as no limit.
                 yield f"{where} must be more than 0"
             elif most and parse_quantity(amount) > parse_quantity(most):
                 yield f"{where} is {amount}, but the setting {setting} allows at most {most}"
@@ -69,13 +69,16 @@ def _amounts(spec: ConversionJobSpec, policy: Policy) -> Iterator[str]:
 
 
 def _requests_above_limits(resources: Resources, policy: Policy) -> Iterator[str]:
-    """Kubernetes rejects a pod with such a request. Defaults of requests are lowered instead."""
+    """Kubernetes rejects a pod whose request exceeds its limit.
+
+    The operator lowers a default request, but not a request of the spec.
+    """
     for name in ("cpu", "memory"):
         request = getattr(resources.requests, name) if resources.requests else None
         given = getattr(resources.limits, name) if resources.limits else None
         limit = policy.limits[name] if given is None else given
         if request is not None and parse_quantity(request) > parse_quantity(limit):
-            default = "" if given else f", the setting CONVERTER_LIMITS_{name.upper()}"
+            default = "" if given else f" (from the setting CONVERTER_LIMITS_{name.upper()})"
             yield (
                 f"spec.resources.requests.{name} is {request}, but the limit is {limit}{default}: "
                 f"lower the request, or raise spec.resources.limits.{name}"

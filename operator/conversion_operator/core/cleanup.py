@@ -11,7 +11,7 @@ from typing import Final
 
 from conversion_operator.api.status import ConversionJobStatus, NotifyState
 from conversion_operator.core.attempts import is_finishing
-from conversion_operator.core.model import Job
+from conversion_operator.core.children import Job
 from conversion_operator.core.plan import (
     SIDECAR_GRACE,
     TOMBSTONE_TTL,
@@ -38,7 +38,7 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
     starts at the end of the Job.
     """
     conversion, status = snapshot.conversion, snapshot.status
-    if status is None or conversion.orphaning:
+    if status is None or conversion.orphans_dependents:
         return Plan()
     deletions: list[Action] = []
     delays: list[timedelta] = []
@@ -60,7 +60,7 @@ def plan_cleanup(snapshot: Snapshot) -> Plan:
     left = {pod: end + SIDECAR_GRACE - snapshot.now for pod, end in ends.items() if end}
     delays += left.values()
     with_sidecar = [pod for pod, delay in left.items() if delay <= timedelta(0)]
-    orphans = (pod for pod in snapshot.children.orphan_pods if not pod.collected)
+    orphans = (pod for pod in snapshot.children.pods_without_job if not pod.gc_will_delete)
     pods = delete_pods(dict.fromkeys((*orphans, *with_sidecar)))
     actions = (*deletions, *pods)
     # A field of the spec that this release does not know may ask to keep the ConversionJob.

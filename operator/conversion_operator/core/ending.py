@@ -7,8 +7,9 @@ from dataclasses import replace
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
 from conversion_operator.core.attempts import latest_attempt_number
-from conversion_operator.core.model import Children, stop_verb
-from conversion_operator.core.outputs import checked
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import stop_verb
+from conversion_operator.core.outputs import validate_report
 from conversion_operator.core.plan import (
     FORCE_AFTER,
     TOMBSTONE_TTL,
@@ -16,11 +17,11 @@ from conversion_operator.core.plan import (
     Snapshot,
     delete_live_jobs,
     delete_pods,
-    force_overdue_pods,
+    force_delete_overdue_pods,
     input_awaited,
 )
 from conversion_operator.core.retry import backoff, count_ended_attempt, may_retry
-from conversion_operator.core.stopping import plan_after_stop, was_stopped
+from conversion_operator.core.stopping import plan_after_stop, stop_reason_at_end
 from conversion_operator.core.suspended import plan_end_by_suspension
 from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import Ended, Outcome
@@ -29,7 +30,7 @@ from media_converter.contract import ExitReason
 
 def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ended) -> Plan:
     """The plan for an attempt that has ended."""
-    end = checked(snapshot.conversion, end)
+    end = validate_report(snapshot.conversion, end)
     if end.outcome is Outcome.SUCCESS:
         return end_conversion(snapshot, attempt_children, end, Phase.SUCCEEDED)
     if snapshot.conversion.cancel_requested:
@@ -39,7 +40,7 @@ def plan_after_attempt(snapshot: Snapshot, attempt_children: Children, end: Ende
         message = f"{stop_verb(snapshot.conversion)} before it finished"
         cancelled = replace(end, reason=Reason.CANCELLED, message=message)
         return end_conversion(snapshot, attempt_children, cancelled, Phase.CANCELLED)
-    why = was_stopped(snapshot)
+    why = stop_reason_at_end(snapshot)
     if why is not None and end.outcome is Outcome.DISRUPTION:
         return plan_after_stop(snapshot, attempt_children, end, why)
     job = next(iter(attempt_children.jobs), None)
@@ -69,8 +70,8 @@ def end_conversion(
 
 def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:
     """The plan that stops an attempt. The phase becomes Cancelled once its pod has terminated."""
-    orphans = (pod for pod in snapshot.children.orphan_pods if pod.live)
-    overdue = force_overdue_pods(snapshot.children.pods, snapshot.now)
+    orphans = (pod for pod in snapshot.children.pods_without_job if pod.live)
+    overdue = force_delete_overdue_pods(snapshot.children.pods, snapshot.now)
     actions = (*delete_live_jobs(attempt_children.jobs), *overdue, *delete_pods(orphans))
     if snapshot.status and snapshot.status.reason == Reason.CANCELLING:
         return Plan(actions, requeue_after=FORCE_AFTER)
@@ -81,9 +82,9 @@ def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:
 
 
 def _plan_wait_for_input(snapshot: Snapshot, attempt_children: Children, end: Ended) -> Plan:
-    """The plan for a conversion that started before the one that makes its input was created.
+    """The plan if the input was missing, and a conversion that was created later will write it.
 
-    The attempt counts against nothing.
+    The conversion waits for that one. The attempt changes no retry counter.
     """
     message = input_awaited(snapshot.input_writer, snapshot.conversion.input_path)
     queued = Transition.to(snapshot, Phase.QUEUED, Reason.WAITING_FOR_INPUT, message)

@@ -1,10 +1,10 @@
-"""The reasons in a ConversionJob itself why its next attempt must not start.
+"""Why the next attempt of a conversion must not start, by its ConversionJob or ConversionQueue.
 
 A conversion waits for another release of the operator if its status cannot be read, or if its spec
 has something that this release does not know. A conversion that was restored from a backup waits
 for its status. A conversion whose ConversionProfile is not resolved waits for it. A suspended
-conversion waits until the user resumes it. Meanwhile, the operator starts, ends and deletes
-nothing, unless the user cancels the conversion.
+conversion waits until the user resumes it. A hold starts no attempt and does not end the
+conversion, unless the user cancels it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Final
 from conversion_operator.api.queues import StopPolicy
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.model import Children, Conversion, Policy
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import (
     STOP_RECHECK_INTERVAL,
     Block,
@@ -30,10 +31,10 @@ RESTORED_WRITE_DELAY: Final = timedelta(seconds=10)
 """How long after its creation a restored conversion gets a status. A tool that restores a status
 does so in a second request, which fails if the object has changed since the first."""
 
-PROFILE_NOT_READ: Final = Block(
+PROFILE_UNRESOLVED: Final = Block(
     Reason.PROFILE_UNREADABLE, "the ConversionProfile that spec.profile names is not read yet"
 )
-"""What holds a conversion whose profile is not resolved. Its status gives the exact cause."""
+"""The hold of a conversion whose profile is not resolved. Its status gives the exact cause."""
 
 SUSPENDED: Final = Block(
     Reason.SUSPENDED, "spec.suspend is true. The conversion starts after you set it to false"
@@ -41,24 +42,27 @@ SUSPENDED: Final = Block(
 
 
 def hold(conversion: Conversion, policy: Policy) -> Block | None:
-    """Why the next attempt of this conversion waits. None if nothing in the object says so."""
+    """Why the next attempt of this conversion must wait. None if nothing holds it."""
     label = next((name for name in policy.restore_labels if name in conversion.labels), None)
     if conversion.status is None and label:
         message = (
-            f"restored from a backup without its status: it may have ended before. To start it, "
+            f"restored from a backup without its status: it may already have ended. To start it, "
             f"remove the label {label}. If it must not start, delete it or set spec.cancel"
         )
         return Block(Reason.RESTORED, message)
     if conversion.unsupported:
         message = f"{conversion.unsupported}; upgrade the operator"
         return Block(Reason.UNSUPPORTED_FIELD, message)
-    if conversion.awaits_profile:
-        return PROFILE_NOT_READ
+    if conversion.has_unresolved_profile:
+        return PROFILE_UNRESOLVED
     return SUSPENDED if conversion.suspend else _queue_hold(conversion, policy)
 
 
 def _queue_hold(conversion: Conversion, policy: Policy) -> Block | None:
-    """Why its ConversionQueue lets no conversion of its namespace start. None if it lets some."""
+    """Why its ConversionQueue prevents every conversion of its namespace from starting.
+
+    None if it does not.
+    """
     name, namespace = conversion.queue, conversion.key.namespace
     limits = policy.queues.find(name)
     if limits is None:
@@ -77,7 +81,7 @@ def _queue_hold(conversion: Conversion, policy: Policy) -> Block | None:
 
 
 def queue_held(name: str, why: str) -> Block:
-    """The block of conversions whose ConversionQueue lets them not start or not run."""
+    """The block of conversions that their ConversionQueue prevents from starting or running."""
     return Block(Reason.QUEUE_HELD, f"ConversionQueue {name} is held: {why}")
 
 
@@ -92,7 +96,7 @@ def plan_restored(snapshot: Snapshot, held: Block) -> Plan:
     return Plan(status=Transition.to(snapshot, Phase.PENDING, held.reason, held.message).status)
 
 
-def plan_unreadable(conversion: Conversion, children: Children) -> Plan:
+def plan_unreadable_status(conversion: Conversion, children: Children) -> Plan:
     """The plan for a conversion whose status cannot be read: leave it alone.
 
     It may have begun, and its attempts are not known. If somebody cancels it, its Jobs and pods are
@@ -100,6 +104,6 @@ def plan_unreadable(conversion: Conversion, children: Children) -> Plan:
     """
     if not conversion.cancel_requested:
         return Plan()
-    orphans = delete_pods(pod for pod in children.orphan_pods if pod.live)
+    orphans = delete_pods(pod for pod in children.pods_without_job if pod.live)
     actions = delete_live_jobs(children.jobs) + orphans
     return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL if actions else None)

@@ -26,8 +26,8 @@ from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 
 from conversion_operator.api.status import Attempt
+from conversion_operator.core.children import CONVERSION_KIND, JOB_KIND, Child, Controller, Job, Pod
 from conversion_operator.core.manifest import attempt_job_name
-from conversion_operator.core.model import CONVERSION_KIND, JOB_KIND, Child, Controller, Job, Pod
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 
 OwnChild = TypeVar("OwnChild", Job, Pod)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from conversion_operator.api.status import NotifyState, Phase
 from conversion_operator.core.attempts import awaits_attempt
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.sharing import other_writer
 
 
@@ -36,7 +37,7 @@ def _is_not_over(conversion: Conversion | None, children: Children) -> bool:
     if conversion.finished:
         notify = status.notify if status else None
         owed = notify is not None and notify.state is NotifyState.PENDING
-        return owed or (_has_leftovers(children) and not conversion.orphaning)
+        return owed or (_has_leftovers(children) and not conversion.orphans_dependents)
     if conversion.status_error:
         return False  # nothing is decided about its attempts
     if status is not None and status.phase in (Phase.STARTING, Phase.RUNNING):
@@ -46,5 +47,5 @@ def _is_not_over(conversion: Conversion | None, children: Children) -> bool:
 
 def _has_leftovers(children: Children) -> bool:
     """True while there are Jobs and pods that are still to be deleted."""
-    objects = (*children.jobs, *children.orphan_pods)
+    objects = (*children.jobs, *children.pods_without_job)
     return any(not (child.deleting or child.deleted) for child in objects)

@@ -25,7 +25,7 @@ from conversion_operator.core.model import NO_METADATA, Conversion, Metadata, Po
 from conversion_operator.core.outputs import reported_sha256
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 from media_converter.contract import ConversionType, DamagedInput
-from media_converter.options import DEFAULT_SIZE
+from media_converter.typed_options import DEFAULT_SIZE
 
 CONTAINER: Final = "converter"
 WORKSPACE: Final = "/workspace"
@@ -338,7 +338,7 @@ def _what_to_make(conversion: Conversion, spec: ConversionJobSpec) -> dict[str, 
     of writing a file.
     """
     outputs = spec.all_outputs()
-    if not conversion.has_several and not conversion.dry_run:
+    if not conversion.has_output_list and not conversion.dry_run:
         (output,) = outputs
         return {
             "CONVERSION_TYPE": output.conversion_type,
@@ -351,7 +351,7 @@ def _what_to_make(conversion: Conversion, spec: ConversionJobSpec) -> dict[str, 
         {
             "conversionType": output.conversion_type,
             "outputFile": normal_path(output.output_file),
-            "options": _options(output) if conversion.has_several else _with_size(output),
+            "options": _options(output) if conversion.has_output_list else _with_size(output),
             "optional": bool(output.optional),
         }
         | ({"sha256": sha256} if sha256 else {})

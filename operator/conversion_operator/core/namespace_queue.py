@@ -17,7 +17,7 @@ from typing import Any
 
 from conversion_operator.core.model import EPOCH
 from conversion_operator.core.path_index import PathIndex
-from conversion_operator.core.paths import ENDING_REASONS, FindWriters
+from conversion_operator.core.paths import FAILING_REASONS, FindWriters
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import PodTimes, Refusal, find_refusal
 from conversion_operator.core.sorted_keys import SortedKeys
@@ -168,7 +168,7 @@ class NamespaceQueue:
         if placed.place is Place.BACKING_OFF:
             return None
         own = placed.block
-        if standing.held or (own and own.reason in ENDING_REASONS):
+        if standing.held or (own and own.reason in FAILING_REASONS):
             return own
         if verdict.block or own:
             return verdict.block or own
@@ -205,7 +205,7 @@ class NamespaceQueue:
         old = self._standings.get(uid)
         if new is not None and not new.matters:
             new = None
-        if old == new:
+        if old is new or old == new:
             return False
         before = self._placed.get(uid)
         if old is not None:
@@ -375,7 +375,7 @@ class NamespaceQueue:
         if standing.waits:
             placed = self._placed[uid] = self._find_place(standing)
             self._change_lists(standing, placed, SortedKeys.add)
-            if placed.block and placed.block.reason in ENDING_REASONS:
+            if placed.block and placed.block.reason in FAILING_REASONS:
                 self._failing[uid] = None
             if placed != before:
                 self.changed.add(uid)

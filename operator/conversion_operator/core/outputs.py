@@ -22,11 +22,11 @@ from media_converter.contract import PlannedOutput as ReportedPlan
 _IMAGE_HINT = "check that CONVERTER_IMAGE is the converter of this release"
 
 
-def checked(conversion: Conversion, end: Ended) -> Ended:
-    """The end of an attempt, with only what its report may say about this conversion.
+def validate_report(conversion: Conversion, end: Ended) -> Ended:
+    """The end of an attempt, after its report was checked against the conversion.
 
-    An attempt has succeeded only if the report has every output that is not optional as Succeeded,
-    or the plan of a dry run. If the spec cannot be read, none counts as optional. Without a report
+    The attempt succeeds only if each required output is Succeeded, or, for a dry run, if the report
+    has a plan. If the spec cannot be read, all outputs are required. Without a report
     about the outputs, all of them are Pending.
     """
     report = end.report or Report(final=False)
@@ -34,7 +34,7 @@ def checked(conversion: Conversion, end: Ended) -> Ended:
     count = len(optional)
     plan = report.plan if conversion.dry_run and len(report.plan) == count else ()
     outputs: tuple[OutputResult, ...] = ()
-    if conversion.has_several and not conversion.dry_run:
+    if conversion.has_output_list and not conversion.dry_run:
         outputs = report.outputs if len(report.outputs) == count else ()
     problem = ""
     if end.outcome is Outcome.SUCCESS:
@@ -43,7 +43,7 @@ def checked(conversion: Conversion, end: Ended) -> Ended:
         end = replace(end, outcome=Outcome.FAILURE, reason=Reason.REPORT_MISSING, message=problem)
     elif end.outcome is Outcome.SUCCESS and conversion.dry_run:
         end = replace(end, reason=Reason.PLANNED, message="the conversion is planned")
-    if conversion.has_several and not conversion.dry_run:
+    if conversion.has_output_list and not conversion.dry_run:
         outputs = outputs or (OutputResult(),) * count
     elif not conversion.dry_run and end.report is None:
         return end
@@ -66,7 +66,7 @@ def _lacks(
     """What the report of an attempt with exit code 0 lacks. "" if it lacks nothing."""
     if conversion.dry_run:
         return "" if plan else f"the container exited with code 0 but wrote no plan: {_IMAGE_HINT}"
-    if not conversion.has_several:
+    if not conversion.has_output_list:
         return ""
     if not outputs:
         return f"the container exited with code 0 but reported no outputs: {_IMAGE_HINT}"
@@ -87,7 +87,7 @@ def merge(
 ) -> list[OutputStatus]:
     """What is known about the outputs after an attempt.
 
-    Pending means that this attempt has not come so far. So it does not replace what an earlier
+    Pending means that this attempt did not reach the output. So it does not replace what an earlier
     attempt has reported about a complete file.
     """
     new = [_status_of(result) for result in reported]
@@ -139,7 +139,10 @@ def seconds(value: float | None) -> str | None:
 
 
 def cut_texts(status: ConversionJobStatus, length: int) -> ConversionJobStatus:
-    """A copy of the status whose texts about outputs have at most so many bytes. 0 removes them."""
+    """A copy of the status whose texts about outputs have at most ``length`` bytes.
+
+    0 removes them.
+    """
     changes: dict[str, object] = {}
     if status.outputs:
         changes["outputs"] = [

@@ -3,13 +3,13 @@
 These rules hold for the unfinished conversions of one namespace:
 
 - A conversion that has not begun waits until its input is made, whichever of the two came first. It
-  fails if the one that was to make the input fails.
+  fails if the conversion that should make the input fails.
 - Of two conversions that write the same file, and of two that have begun, the one that is ahead in
   the queue goes first. One that has begun goes before one that has not.
 - A dry run writes no file, and nobody waits for it.
 
-No two conversions wait for each other, except in a cycle: of inputs, or of inputs and of files that
-several write. The one that came last in such a cycle is refused.
+Conversions wait for each other only in a cycle, for example if each reads what the other writes.
+The newest conversion of a cycle fails.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from conversion_operator.core.standing import Standing, arrival_key
 from media_converter.contract import ExitReason, OutputState
 from media_converter.options import output_files
 
-ENDING_REASONS: Final = frozenset((Reason.INPUT_NOT_MADE, Reason.INPUT_CYCLE))
-"""The blocks that end a conversion."""
+FAILING_REASONS: Final = frozenset((Reason.INPUT_NOT_MADE, Reason.INPUT_CYCLE))
+"""A conversion fails if it waits for one of these reasons."""
 
 _SHOWN_NAMES: Final = 5
 
@@ -48,7 +48,7 @@ def path_busy(holder: str, verb: str, path: str) -> Block:
 
 
 def waits_for(writer: str, path: str) -> Block:
-    """The block of a conversion whose input another one still makes, by the name of that one."""
+    """The block of a conversion that waits until the conversion ``writer`` has made its input."""
     return Block(Reason.WAITING_FOR_INPUT, input_awaited(writer, path))
 
 
@@ -81,10 +81,11 @@ class EndedWriters:
 def input_not_made(
     reader: Standing, writers: EndedWriters, readers_of: FindReaders
 ) -> Block | None:
-    """Why the input of a conversion was not made. None if it was made, or nobody was to make it.
+    """Why the input of a conversion was not made. None if it was made, or no conversion writes it.
 
-    Only conversions count that ended after this one was created. It waited for them. Within one
-    second, the resourceVersions say what came first. If one has succeeded, the input exists.
+    Counts only writers that ended after the reader was created, because the reader waited only for
+    those. Within one second, the resourceVersions say what came first. If a writer has succeeded,
+    the input exists.
     """
 
     def counting(ends: Iterable[tuple[datetime, Conversion]]) -> Iterator[Conversion]:
@@ -167,9 +168,9 @@ def _left_as_it_was(ended: Conversion, reader: Standing) -> bool:
 
 
 def _was_refused_for(ended: Conversion, reader: Standing, readers_of: FindReaders) -> bool:
-    """True if a conversion was refused because it would have waited for this one.
+    """True if the writer failed because it would have waited for the reader.
 
-    Then this one starts as if the other had never been created.
+    The reader then ignores it.
     """
     if ended.status is None or ended.status.reason != Reason.INPUT_CYCLE:
         return False

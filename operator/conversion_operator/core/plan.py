@@ -9,7 +9,8 @@ from typing import Final
 
 from conversion_operator.api.profiles import ConversionProfileSpec
 from conversion_operator.api.status import ConversionJobStatus, Retries
-from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
+from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.model import Conversion, Policy
 from media_converter.contract import Progress
 
 TOMBSTONE_TTL: Final = timedelta(seconds=120)
@@ -28,9 +29,8 @@ not needed."""
 
 SHORT_WAIT: Final = timedelta(seconds=30)
 SHORT_RUN: Final = timedelta(seconds=10)
-"""A conversion that starts within SHORT_WAIT of its creation, and whose status is stored already,
-gets its next status when its container has run for SHORT_RUN. Many end earlier, so they need one
-write less."""
+"""The status of a conversion that starts within SHORT_WAIT of its creation is written again only
+after its container has run for SHORT_RUN. Many end earlier, which saves one write."""
 
 STARTING_INTERVAL: Final = timedelta(seconds=10)
 """How often to check why a container does not start. Some causes appear in Events only."""
@@ -81,7 +81,8 @@ Action = DeleteJob | DeletePod | DeleteConversion
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Why a queued conversion waits: the reason and the message for its status."""
+    """A reason and a message for the status: why a conversion waits, or why it must stop or
+    fail."""
 
     reason: str
     message: str
@@ -100,13 +101,13 @@ class Snapshot:
     or a message that has changed is to be written although the reason is the same. ``block`` is set
     if something other than the slots keeps the conversion from starting. ``warning`` is the latest
     Warning Event of a Job or pod that has not started. It is an empty string if there is none.
-    ``progress`` and ``logs`` are the latest output of the running converter. ``last_write_age``
-    is the time since this operator process last wrote the status. It is None if this process
-    has not written it. ``slot_wanted`` is True if all slots are in use, and another conversion
-    could use the one of this conversion. ``input_writer`` is the name of another unfinished
-    conversion whose output is the input of this one. It is an empty string if there is none.
-    ``profile`` is what its ConversionProfile says. It is None if the conversion does not need it,
-    or if there is no answer yet.
+    ``progress`` and ``logs`` are the latest output of the running converter. ``last_write_age`` is
+    the time since this operator process last wrote the status. It is None if this process has not
+    written it. ``should_yield_slot`` is True if the pod of this conversion has no node, and another
+    conversion could use its slot. ``input_writer`` is the name of another unfinished conversion
+    whose output is the input of this one. It is an empty string if there is none. ``profile`` is
+    what its ConversionProfile says. It is None if the conversion does not need it, or if there is
+    no answer yet.
     """
 
     conversion: Conversion
@@ -120,7 +121,7 @@ class Snapshot:
     progress: Progress | None = None
     logs: str = ""
     last_write_age: timedelta | None = None
-    slot_wanted: bool = False
+    should_yield_slot: bool = False
     input_writer: str = ""
     profile: ProfileAnswer | None = None
 
@@ -175,7 +176,7 @@ def lost_node_message(pod: Pod, policy: Policy) -> str:
     return f"{node_of(pod)} did not respond within {policy.lost_timeout} s"
 
 
-def force_overdue_pods(
+def force_delete_overdue_pods(
     pods: Iterable[Pod], now: datetime, after: timedelta = FORCE_AFTER
 ) -> tuple[Action, ...]:
     """The actions that delete by force the pods that have not terminated.

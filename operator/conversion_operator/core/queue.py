@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
-from conversion_operator.core.model import EPOCH, Children, Conversion, Key, Policy
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import EPOCH, Conversion, Key, Policy
 from conversion_operator.core.namespace_queue import NamespaceQueue
 from conversion_operator.core.paths import FindWriters
 from conversion_operator.core.plan import Block
@@ -19,6 +21,27 @@ from conversion_operator.core.work_class import UNKNOWN, WorkClass
 
 FindConversion = Callable[[str], tuple[Conversion | None, Children]]
 """Returns a conversion by uid, None if it does not exist, and its own Jobs and pods."""
+
+
+class _Found(NamedTuple):
+    """A standing, and the values from which it was found. Equal values are the same object."""
+
+    conversion: Conversion | None
+    children: Children
+    reserved: bool
+    policy: Policy
+    standing: Standing
+
+    def is_of(
+        self, conversion: Conversion | None, children: Children, reserved: bool, policy: Policy
+    ) -> bool:
+        """True if it was found from these values."""
+        return (
+            self.conversion is conversion
+            and self.children is children
+            and self.reserved == reserved
+            and self.policy is policy
+        )
 
 
 class Queue:
@@ -39,13 +62,16 @@ class Queue:
         self._find, self._find_writers = find, find_writers
         self.reserved, self.policy = reserved, policy
         # The ConversionQueue in which a uid was admitted, if that is known.
-        self.reserved_in: Mapping[str, str] = {}
+        self.reserved_conversion_queues: Mapping[str, str] = {}
         self.namespaces: dict[str, NamespaceQueue] = {}
         self._namespace_of: dict[str, str] = {}
         # popitem() of a plain dict cannot take the oldest one.
         self._marked: OrderedDict[str, None] = OrderedDict()
         # Those whose position or block was asked for while they were marked.
         self._unanswered: set[str] = set()
+        # The last standing of those that matter, and what it depends on. Many marks come from a
+        # reconcile that has changed nothing.
+        self._found: dict[str, _Found] = {}
         # When the last converter ended, in any namespace. It never goes back.
         self.last_pod_end = EPOCH
 
@@ -65,7 +91,7 @@ class Queue:
         return len(self._marked)
 
     def update(self, now: datetime, most: int | None = None) -> bool:
-        """Look at the marked conversions, or at so many of them. True if a pass is needed."""
+        """Look at the marked conversions, or at most ``most`` of them. True if a pass is needed."""
         changed = False
         for _ in range(len(self._marked) if most is None else min(most, len(self._marked))):
             uid, _ = self._marked.popitem(last=False)
@@ -87,7 +113,7 @@ class Queue:
 
     def _update_one(self, uid: str, now: datetime) -> bool:
         conversion, children = self._find(uid)
-        standing = find_standing(uid, conversion, children, uid in self.reserved, self.policy)
+        standing = self._standing_of(uid, conversion, children)
         old = self._namespace_of.pop(uid, None)
         changed = False
         if old is not None and old != standing.namespace:
@@ -101,10 +127,23 @@ class Queue:
             if conversion is not None and conversion.finished:
                 changed |= queue.observe_end(conversion.output_paths)
             if uid in self._unanswered:
-                # Whoever asked got no answer, so the next pass tells about it, also if it is equal.
+                # Somebody asked while the conversion was marked, and got None. So the next pass
+                # reports it, even if nothing has changed.
                 changed |= queue.tell(uid)
         self._unanswered.discard(uid)
         return changed
+
+    def _standing_of(self, uid: str, conversion: Conversion | None, children: Children) -> Standing:
+        """The standing of a conversion. The last one, if what it depends on is the same."""
+        reserved, last = uid in self.reserved, self._found.get(uid)
+        if last is not None and last.is_of(conversion, children, reserved, self.policy):
+            return last.standing
+        standing = find_standing(uid, conversion, children, reserved, self.policy)
+        if standing.matters:
+            self._found[uid] = _Found(conversion, children, reserved, self.policy, standing)
+        elif last is not None:
+            del self._found[uid]
+        return standing
 
     def _queue_of(self, namespace: str) -> NamespaceQueue:
         queue = self.namespaces.get(namespace)
@@ -122,10 +161,11 @@ class Queue:
         return queue.observe_pods(created, ended)
 
     def position(self, key: Key) -> int | None:
-        """The place among all of the ConversionQueue that wait in the namespace, from 1.
+        """The place among the waiting conversions of the same ConversionQueue and namespace, from
+        1.
 
-        None if it does not wait or backs off, or if it has changed since the last pass. A later
-        pass then tells about it again.
+        None if the conversion is not in the queue, is in back-off, or has changed since the last
+        pass. A later pass then reports it again.
         """
         queue = self._unmarked(key)
         return queue.position(key.uid) if queue else None
@@ -153,7 +193,7 @@ class Queue:
         """The namespace of a conversion. "" if nothing in the queue depends on it."""
         return self._namespace_of.get(uid, "")
 
-    def queue_of(self, uid: str) -> str:
+    def conversion_queue_of(self, uid: str) -> str:
         """The ConversionQueue of a conversion. "" if nothing in the queue depends on it."""
         standing = self.standing(uid)
         return standing.work.queue if standing else ""
@@ -199,7 +239,7 @@ class Queue:
             if standing is None:
                 found[namespace, UNKNOWN] += 1
             elif not standing.slots:
-                name = self.reserved_in.get(uid, standing.work.queue)
+                name = self.reserved_conversion_queues.get(uid, standing.work.queue)
                 found[standing.namespace, standing.work._replace(queue=name)] += 1
         return found
 

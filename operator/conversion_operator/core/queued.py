@@ -8,14 +8,15 @@ from datetime import timedelta
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import (
-    STOPPED,
+    STOP_REASONS,
     is_finishing,
     last_recorded_attempt,
     latest_attempt_number,
     lost_pod_uid,
     next_attempt_at,
 )
-from conversion_operator.core.model import Children, Job, Pod, stop_verb
+from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.model import stop_verb
 from conversion_operator.core.plan import (
     FINISHING_TIME,
     STOP_RECHECK_INTERVAL,
@@ -24,10 +25,10 @@ from conversion_operator.core.plan import (
     Snapshot,
     delete_live_jobs,
     delete_pods,
-    force_overdue_pods,
+    force_delete_overdue_pods,
     lost_node_message,
 )
-from conversion_operator.core.stopping import plan_lost_while_stopped
+from conversion_operator.core.stopping import plan_node_lost_while_stopping
 from conversion_operator.core.transitions import Transition
 
 
@@ -45,17 +46,17 @@ def plan_queued(snapshot: Snapshot) -> Plan:
             Reason.CANCELLED,
             f"{stop_verb(snapshot.conversion)} while it was waiting",
         )
-    time_to_loss = _time_to_loss(snapshot)
+    time_to_loss = _time_until_lost(snapshot)
     for pod, left in time_to_loss.items():
         if left <= timedelta(0) and (plan := _plan_lost(snapshot, pod)):
             return plan
     plan = _plan_waiting(snapshot)
-    orphans = [p for p in snapshot.children.orphan_pods if p.live and not p.deleting]
+    orphans = [p for p in snapshot.children.pods_without_job if p.live and not p.deleting]
     unwanted = [pod for pod in orphans if _will_not_get_a_job(pod, snapshot)]
     time_left = {job: _time_left_to_finish(job, snapshot) for job in snapshot.children.jobs}
     to_delete = (job for job, left in time_left.items() if not left)
     with_sidecar = (pod for pod in snapshot.children.pods if pod.terminated)
-    overdue = force_overdue_pods(with_sidecar, snapshot.now)
+    overdue = force_delete_overdue_pods(with_sidecar, snapshot.now)
     actions = (*delete_live_jobs(to_delete), *delete_pods(unwanted), *overdue)
     delays = [plan.requeue_after] if plan.requeue_after is not None else []
     if len(orphans) > len(unwanted):
@@ -65,11 +66,11 @@ def plan_queued(snapshot: Snapshot) -> Plan:
     return replace(plan, actions=actions, requeue_after=min(delays, default=None))
 
 
-def _time_to_loss(snapshot: Snapshot) -> dict[Pod, timedelta]:
-    """How long until each terminating pod of an earlier attempt counts as lost with its node.
+def _time_until_lost(snapshot: Snapshot) -> dict[Pod, timedelta]:
+    """How long until each terminating pod of an earlier attempt counts as lost.
 
-    Such a pod may still convert, so no other attempt starts. It exists because its container did
-    not start in time, and its node died before or after that.
+    Such a pod may still convert, so no other attempt starts. It remains if its attempt was ended
+    because the container did not start in time, and its node does not respond.
     """
     timeout = timedelta(seconds=snapshot.policy.lost_timeout)
     return {
@@ -80,18 +81,18 @@ def _time_to_loss(snapshot: Snapshot) -> dict[Pod, timedelta]:
 
 
 def _plan_lost(snapshot: Snapshot, pod: Pod) -> Plan | None:
-    """The plan for a pod that is lost with its node: the conversion fails.
+    """The plan for a pod that is lost because its node does not respond: the conversion fails.
 
-    A conversion that is suspended, or whose queue is held, waits on. None if its status already
-    says that the pod is lost. When it may start and the pod still exists, it fails.
+    A suspended or held conversion stays in the queue. None if its status already records the lost
+    pod. If the hold ends while the pod still exists, the conversion fails.
     """
-    if snapshot.block is None or snapshot.block.reason not in STOPPED:
+    if snapshot.block is None or snapshot.block.reason not in STOP_REASONS:
         message = lost_node_message(pod, snapshot.policy)
         return Plan(status=Transition.to(snapshot, Phase.FAILED, Reason.NODE_LOST, message).status)
     last = last_recorded_attempt(snapshot.status)
     if last is None or last.number != pod.attempt or lost_pod_uid(snapshot.status) == pod.uid:
         return None
-    return plan_lost_while_stopped(snapshot, Children(), pod, snapshot.block)
+    return plan_node_lost_while_stopping(snapshot, Children(), pod, snapshot.block)
 
 
 def _time_left_to_finish(job: Job, snapshot: Snapshot) -> timedelta:
@@ -130,7 +131,7 @@ def _plan_waiting(snapshot: Snapshot) -> Plan:
         # When a conversion starts, the positions of all others change. Their statuses are not
         # written for it, so a stored position may be out of date. The HTTP API has the exact one.
         same = (status.queue_position, status.message) == (position, cause.message)
-        # A hold is written at once, perhaps before a pass has given the conversion its position.
+        # The status of a held conversion is written immediately, so the position may come later.
         first = status.queue_position is None and position is not None
         if same or not (snapshot.refresh or first):
             return Plan()
@@ -149,8 +150,12 @@ def end_conversion_without_result(
     """
     if snapshot.children.live:
         deletions = delete_live_jobs(snapshot.children.jobs)
-        orphans = delete_pods(pod for pod in snapshot.children.orphan_pods if pod.live)
-        actions = (*deletions, *force_overdue_pods(snapshot.children.pods, snapshot.now), *orphans)
+        orphans = delete_pods(pod for pod in snapshot.children.pods_without_job if pod.live)
+        actions = (
+            *deletions,
+            *force_delete_overdue_pods(snapshot.children.pods, snapshot.now),
+            *orphans,
+        )
         return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL)
     return Plan(status=Transition.to(snapshot, phase, reason, message).status)
 
@@ -168,7 +173,7 @@ def _block_for_missing_slot(snapshot: Snapshot) -> Block | None:
     name, namespace = snapshot.conversion.queue, snapshot.conversion.key.namespace
     queue = snapshot.policy.queues.find(name)
     if queue is not None and queue.max_parallel is not None:
-        message += f", {queue.max_parallel} of queue {name}"
+        message += f", {queue.max_parallel} in ConversionQueue {name}"
     if queue is not None and (most := queue.namespaces.get(namespace)) is not None:
-        message += f", {most} of namespace {namespace} in it"
+        message += f", {most} of namespace {namespace} in that queue"
     return Block(Reason.WAITING_FOR_SLOT, message)

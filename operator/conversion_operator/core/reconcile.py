@@ -16,17 +16,18 @@ from conversion_operator.api.spec import NO_OUTPUTS
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
 from conversion_operator.core.bounds import violation
+from conversion_operator.core.children import Children, Job, Pod
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.display import with_display
 from conversion_operator.core.ending import plan_after_attempt, plan_cancel
 from conversion_operator.core.holds import (
-    PROFILE_NOT_READ,
+    PROFILE_UNRESOLVED,
     hold,
     plan_restored,
-    plan_unreadable,
+    plan_unreadable_status,
 )
-from conversion_operator.core.model import Children, Conversion, Job, Pod, Policy
-from conversion_operator.core.paths import ENDING_REASONS
+from conversion_operator.core.model import Conversion, Policy
+from conversion_operator.core.paths import FAILING_REASONS
 from conversion_operator.core.plan import (
     SIDECAR_GRACE,
     Action,
@@ -36,26 +37,27 @@ from conversion_operator.core.plan import (
     Snapshot,
     delete_live_jobs,
     delete_pods,
-    force_overdue_pods,
+    force_delete_overdue_pods,
 )
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
 from conversion_operator.core.running import plan_running, plan_starting, plan_unreachable
-from conversion_operator.core.stopping import plan_stop, wants_stop
-from conversion_operator.core.suspended import end_by_unseen_deletion, plan_suspended
-from conversion_operator.core.transitions import shorten_log, with_pending_callback_if_ended
+from conversion_operator.core.status_size import limit_status_size
+from conversion_operator.core.stopping import plan_stop, stop_reason
+from conversion_operator.core.suspended import ended_by_unobserved_suspension, plan_job_suspended
+from conversion_operator.core.transitions import with_pending_callback_if_ended
 from conversion_operator.core.unresolved import plan_unresolved
 from conversion_operator.core.verdict import (
     Active,
     Ended,
+    JobSuspended,
     NotStarted,
-    Suspended,
     Unreachable,
     judge,
 )
 
 
 def decide(snapshot: Snapshot) -> Plan:
-    """The plan for one conversion. Its status always says which generation it describes."""
+    """The plan for one conversion. It also keeps status.observedGeneration up to date."""
     plan, conversion = _decide(snapshot), snapshot.conversion
     if plan.status is not None:
         observed = {"observed_generation": conversion.generation}
@@ -64,7 +66,7 @@ def decide(snapshot: Snapshot) -> Plan:
         conversion.status is not None
         and conversion.status.observed_generation != conversion.generation
         and not conversion.deleting
-        and not _hides_outputs(conversion)
+        and not _outputs_are_pruned(conversion)
     )
     return replace(plan, write_generation=outdated and DeleteConversion() not in plan.actions)
 
@@ -73,54 +75,54 @@ def _decide(snapshot: Snapshot) -> Plan:
     conversion = snapshot.conversion
     if conversion.finished:
         return plan_cleanup(snapshot)
-    if conversion.deleting and conversion.orphaning:
+    if conversion.deleting and conversion.orphans_dependents:
         return Plan()
     if conversion.status_error:
-        return plan_unreadable(conversion, snapshot.children)
+        return plan_unreadable_status(conversion, snapshot.children)
     plan = _decide_unfinished(snapshot)
     if plan.status is None:
         return plan
     url = callback_url(conversion, snapshot.policy.callback_url)
     status = with_pending_callback_if_ended(with_display(plan.status), url)
-    return replace(plan, status=shorten_log(status))
+    return replace(plan, status=limit_status_size(status))
 
 
 def decide_without_conversion(children: Children, now: datetime, policy: Policy) -> Plan:
     """The plan for the children of a conversion that no longer exists.
 
-    Kubernetes garbage-collects its Jobs and their pods, except with ``--cascade=orphan``. Such an
-    orphan may run to its end. Then it is deleted. An orphan whose container does not start within
-    the start timeout is deleted too: it would hold its slot for ever. So is an orphan whose sidecar
-    does not end. A pod that still exists CONVERTER_LOST_SECONDS after its deletion was requested is
-    deleted by force: its node is lost.
+    Kubernetes garbage-collects its Jobs and their pods, except with ``--cascade=orphan``. Then they
+    may finish, and the operator deletes them afterwards. It deletes them earlier if the container
+    does not start within the start timeout, because they would hold their slot forever, or if a
+    sidecar does not exit. A pod that still exists CONVERTER_LOST_SECONDS after its deletion was
+    requested is deleted by force: its node is lost.
     """
-    deadlines = _deadlines_of_orphans(children, timedelta(seconds=policy.start_timeout))
+    deadlines = _deletion_deadlines(children, timedelta(seconds=policy.start_timeout))
     overdue = {uid for uid, deadline in deadlines.items() if deadline <= now}
     deletions: tuple[Action, ...] = tuple(
         DeleteJob(job, foreground=job.live)
         for job in children.jobs
         if (not job.live or job.uid in overdue) and not job.deleted and not job.deleting
     )
-    orphans = (pod for pod in children.orphan_pods if not pod.collected)
-    pods = delete_pods(pod for pod in orphans if not pod.live or pod.uid in overdue)
+    remaining = (pod for pod in children.pods_without_job if not pod.gc_will_delete)
+    pods = delete_pods(pod for pod in remaining if not pod.live or pod.uid in overdue)
     delays = [deadline - now for uid, deadline in deadlines.items() if uid not in overdue]
     lost_timeout = timedelta(seconds=policy.lost_timeout)
-    lost = force_overdue_pods(children.pods, now, lost_timeout)
+    lost = force_delete_overdue_pods(children.pods, now, lost_timeout)
     terminating = (pod.deletion_timestamp for pod in children.pods if pod.live)
     until_lost = [time + lost_timeout - now for time in terminating if time]
     delays += (left for left in until_lost if left > timedelta(0))
     return Plan((*deletions, *pods, *lost), requeue_after=min(delays, default=None))
 
 
-def _deadlines_of_orphans(children: Children, start_timeout: timedelta) -> dict[str, datetime]:
-    """When each live orphan is deleted, by uid. An orphan that converts has no deadline."""
+def _deletion_deadlines(children: Children, start_timeout: timedelta) -> dict[str, datetime]:
+    """When each live Job or pod is deleted, by uid. One that converts has no deadline."""
     started_pods = {
         pod.job_name: pod
         for pod in children.pods
         if pod.live and (pod.running_since or pod.terminated)
     }
     live: list[Job | Pod] = [job for job in children.jobs if job.live and not job.deleting]
-    live += [pod for pod in children.orphan_pods if pod.live and not pod.deleting]
+    live += [pod for pod in children.pods_without_job if pod.live and not pod.deleting]
     deadlines: dict[str, datetime] = {}
     for child in live:
         started = started_pods.get(child.name if isinstance(child, Job) else child.job_name)
@@ -134,9 +136,8 @@ def _deadlines_of_orphans(children: Children, start_timeout: timedelta) -> dict[
 def callback_url(conversion: Conversion, default: str) -> str:
     """The URL to call when the conversion ends. An empty string if there is no callback.
 
-    If the spec has a ``notify`` that this release cannot read, its receiver is not known, and no
-    callback is sent: the default URL may belong to somebody else. A dry run only has the callback
-    of its spec.
+    If the spec has a ``notify`` that this release cannot read, no callback is sent: the default URL
+    may be the wrong receiver. A dry run never uses the default URL.
     """
     given = conversion.spec.notify if conversion.spec else None
     if given:
@@ -144,11 +145,12 @@ def callback_url(conversion: Conversion, default: str) -> str:
     return "" if conversion.has_notify or conversion.dry_run else default
 
 
-def _hides_outputs(conversion: Conversion) -> bool:
-    """Whether the API server hides the outputs of the spec, because its CRD is older than ours.
+def _outputs_are_pruned(conversion: Conversion) -> bool:
+    """Whether the API server prunes the outputs, because its CRD is older than this operator.
 
-    Our CRD rejects a spec without outputs. So this one has outputs in fields that the older CRD
-    does not know. A write of the status would store the object without them.
+    Every release of the CRD requires outputs. If there are none, the object was stored under a
+    later CRD, and the older CRD now in the cluster hides the fields that define its outputs. A
+    write of the status would remove these fields from storage.
     """
     return NO_OUTPUTS in conversion.spec_error
 
@@ -156,26 +158,27 @@ def _hides_outputs(conversion: Conversion) -> bool:
 def _decide_unfinished(snapshot: Snapshot) -> Plan:
     conversion, children = snapshot.conversion, snapshot.children
     if awaits_attempt(conversion, children):
-        return _plan_next_attempt(snapshot)
+        return _plan_without_attempt(snapshot)
     attempt = latest_attempt_number(conversion, children)
     plan = _plan_attempt(snapshot, children.of_attempt(attempt))
     return replace(plan, actions=delete_live_jobs(children.stale_jobs(attempt)) + plan.actions)
 
 
-def _plan_next_attempt(snapshot: Snapshot) -> Plan:
+def _plan_without_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress.
 
-    Only here, a hold or a limit of the settings keeps an attempt from starting. An attempt in
-    progress goes on: ``wants_stop`` has the two exceptions. The hold comes from the conversion and
-    its queue, and takes precedence over ``snapshot.block``, which comes from the admission pass.
+    Only this function checks the holds and the limits in the settings. They do not stop an attempt
+    in progress. Two things do: spec.suspend, and a ConversionQueue with HoldAndDrain (see
+    ``stop_reason``). A hold takes precedence over ``snapshot.block``, which the admission pass
+    sets.
     """
     conversion = snapshot.conversion
-    if _hides_outputs(conversion) and not conversion.cancel_requested:
+    if _outputs_are_pruned(conversion) and not conversion.cancel_requested:
         return Plan()
     held = hold(conversion, snapshot.policy)
     if held and held.reason == Reason.RESTORED and not conversion.cancel_requested:
         return plan_restored(snapshot, held)
-    if held == PROFILE_NOT_READ and not conversion.cancel_requested:
+    if held == PROFILE_UNRESOLVED and not conversion.cancel_requested:
         return plan_unresolved(snapshot)
     if conversion.cancel_requested or held:  # plan_queued also ends a cancelled conversion
         return plan_queued(replace(snapshot, block=held))
@@ -185,7 +188,7 @@ def _plan_next_attempt(snapshot: Snapshot) -> Plan:
     if problem:
         return end_conversion_without_result(snapshot, Phase.FAILED, Reason.INVALID_SPEC, problem)
     block = snapshot.block
-    if block and block.reason in ENDING_REASONS:
+    if block and block.reason in FAILING_REASONS:
         return end_conversion_without_result(snapshot, Phase.FAILED, block.reason, block.message)
     return plan_queued(snapshot)
 
@@ -196,8 +199,9 @@ def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:
     ``attempt_children`` are only the Job and pods of the attempt in progress.
     """
     verdict = judge(attempt_children, snapshot.warning, snapshot.now)
-    if isinstance(verdict, Suspended | NotStarted):
-        verdict = end_by_unseen_deletion(snapshot, attempt_children) or verdict
+    if isinstance(verdict, JobSuspended | NotStarted):
+        # The Job may have been suspended, and its pod deleted, while the operator was not watching.
+        verdict = ended_by_unobserved_suspension(snapshot, attempt_children) or verdict
     match verdict:
         case Ended():
             return plan_after_attempt(snapshot, attempt_children, verdict)
@@ -205,11 +209,11 @@ def _plan_attempt(snapshot: Snapshot, attempt_children: Children) -> Plan:
             return plan_cancel(snapshot, attempt_children)
         case Unreachable():
             return plan_unreachable(snapshot, attempt_children, verdict)
-        case _ if why := wants_stop(snapshot):
+        case _ if why := stop_reason(snapshot):
             return plan_stop(snapshot, attempt_children, why)
         case Active():
             return plan_running(snapshot, attempt_children, verdict)
-        case Suspended():
-            return plan_suspended(snapshot, attempt_children, verdict.job)
+        case JobSuspended():
+            return plan_job_suspended(snapshot, attempt_children, verdict.job)
         case NotStarted():
             return plan_starting(snapshot, attempt_children, verdict)

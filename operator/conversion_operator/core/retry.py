@@ -37,8 +37,8 @@ def count_ended_attempt(retries: Retries, outcome: Outcome) -> Retries:
 def count_not_started(retries: Retries, setting_changed: bool) -> Retries:
     """The counters after an attempt whose container did not start.
 
-    If the image or the pod settings changed, the counts of earlier starts become 0, because the new
-    ones may start.
+    If the image or the pod settings changed, the counters of failed starts are reset: the failure
+    may not happen with the new settings.
     """
     if setting_changed:
         return retries.model_copy(update={"not_started": 0, "unschedulable": None})
@@ -46,7 +46,10 @@ def count_not_started(retries: Retries, setting_changed: bool) -> Retries:
 
 
 def count_unschedulable(retries: Retries) -> Retries:
-    """The counters after an attempt whose pod found no node, and gave its slot to another one."""
+    """The counters after an attempt that gave its slot to another conversion.
+
+    No node had room for its pod.
+    """
     return retries.model_copy(update={"unschedulable": (retries.unschedulable or 0) + 1})
 
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import ConversionJobStatus, Phase
+from conversion_operator.core.children import Children, Job, Pod
 from conversion_operator.core.ending import end_conversion
-from conversion_operator.core.model import Children, Job, Pod
 from conversion_operator.core.plan import (
     MOUNT_OVERDUE,
     POD_OVERDUE,
@@ -31,13 +31,13 @@ from conversion_operator.core.retry import (
     count_unschedulable,
     queue_timeout_exceeded,
 )
-from conversion_operator.core.stopping import plan_lost_while_stopped, wants_stop
+from conversion_operator.core.stopping import plan_node_lost_while_stopping, stop_reason
 from conversion_operator.core.transitions import Transition, with_progress
 from conversion_operator.core.unschedulable import start_timeout
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Outcome, Unreachable
 
-_BRIEF: Final = (Reason.WAITING_FOR_SLOT, Reason.STARTING)
-"""The reasons of a conversion without trouble before its container runs."""
+_NORMAL_WAITING_REASONS: Final = (Reason.WAITING_FOR_SLOT, Reason.STARTING)
+"""The reasons of a conversion that waits without an error."""
 
 
 def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: NotStarted) -> Plan:
@@ -50,16 +50,16 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
     changed = _changed_setting(job, snapshot)
     if changed:
         outdated = NotStarted(changed.reason, changed.message, not_started.pod)
-        return _give_up_starting(snapshot, attempt_children, job, outdated)
+        return _end_failed_start(snapshot, attempt_children, job, outdated)
     if not_started.pod is None and not_started.reason in REFUSED:
-        return _give_up_starting(snapshot, attempt_children, job, not_started)
+        return _end_failed_start(snapshot, attempt_children, job, not_started)
     age = snapshot.now - job.started_waiting(snapshot.now)
     left = start_timeout(snapshot, job, not_started) - age
     if left <= timedelta(0):
-        return _give_up_starting(snapshot, attempt_children, job, not_started)
+        return _end_failed_start(snapshot, attempt_children, job, not_started)
     status, requeue = snapshot.status, min(left, STARTING_INTERVAL)
     if not_started.pod is None and job.has_no_pod and age < STARTING_WRITE_DELAY:
-        # From this age of the Job on, its Events are read. They say why its pod was refused.
+        # From this age of the Job on, its Events are read. They say why its pod was rejected.
         requeue = min(left, STARTING_WRITE_DELAY - age)
     if status and status.phase is Phase.STARTING and status.reason == not_started.reason:
         return Plan(requeue_after=requeue)
@@ -71,10 +71,10 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
     return Plan(status=starting.status, requeue_after=requeue)
 
 
-def find_silent(attempt_children: Children, now: datetime) -> Job | Pod | None:
-    """The Job or pod of an attempt if only its Events can say why the container does not run.
+def child_to_read_events_of(attempt_children: Children, now: datetime) -> Job | Pod | None:
+    """The Job or pod whose Events must be read to learn why the container has not started.
 
-    Without trouble, this is None, however slow the cluster is: no Events are read.
+    None in normal operation, however slow the cluster is.
     """
     job, pods = next(iter(attempt_children.jobs), None), attempt_children.pods
     if job is None or any(not pod.live or pod.running_since or pod.terminated for pod in pods):
@@ -89,23 +89,23 @@ def find_silent(attempt_children: Children, now: datetime) -> Job | Pod | None:
 
 
 def _write_delay(snapshot: Snapshot, started: datetime) -> timedelta:
-    """How old the present step of an attempt must be, so that it is written.
+    """How long the attempt must have been in its current phase before the status is written.
 
-    Without trouble, a conversion that waits and runs for a short time has one write before its end.
+    So a short conversion without errors needs only one status write before its end.
     """
     status = snapshot.status
-    if status is None or status.reason not in _BRIEF:
+    if status is None or status.reason not in _NORMAL_WAITING_REASONS:
         return timedelta(0)
     waited = started - snapshot.conversion.created
     return SHORT_RUN if waited < SHORT_WAIT else timedelta(0)
 
 
 def _changed_setting(job: Job, snapshot: Snapshot) -> Block | None:
-    """Why the Job is no longer the one that the settings ask for.
+    """Why the Job does not match the settings. None if it does.
 
-    Compares what the operator asked for, and never what admission made of it: otherwise a policy
-    that changes Jobs would have each one replaced. A Job that was suspended stays: whoever resumes
-    it means this one.
+    Compares the Job as the operator created it, not as mutating webhooks or policies of the API
+    server have changed it. Otherwise each changed Job would be replaced. A Job that was suspended
+    is not replaced: Kueue or the user resumes this Job by its name.
     """
     if job.was_suspended:
         return None
@@ -118,14 +118,14 @@ def _changed_setting(job: Job, snapshot: Snapshot) -> Block | None:
     return None
 
 
-def _give_up_starting(
+def _end_failed_start(
     snapshot: Snapshot, attempt_children: Children, job: Job, not_started: NotStarted
 ) -> Plan:
     """Delete the Job, which releases its slot.
 
     Another attempt follows, unless the failed starts and their back-offs add up to the queue
-    timeout. Starts whose pod the API server refused do not count: the conversion waits, as for a
-    slot, until the namespace accepts pods.
+    timeout. Attempts whose pod the API server rejected do not count. The conversion stays in the
+    queue until the namespace accepts pods.
     """
     retries = snapshot.retries
     if not_started.reason == Reason.UNSCHEDULABLE and not job.was_suspended:
@@ -179,13 +179,14 @@ def plan_unreachable(
     """The plan while a pod is still terminating because its node does not respond.
 
     The pod may still be running, so no other attempt starts. If the pod still exists after
-    CONVERTER_LOST_SECONDS, the conversion fails, or waits on if it is to stop anyway.
+    CONVERTER_LOST_SECONDS, the conversion fails. If it was to be stopped (suspended or drained), it
+    goes back to the queue instead.
     """
     pod, limit = unreachable.pod, timedelta(seconds=snapshot.policy.lost_timeout)
     left = limit - (snapshot.now - unreachable.since)
     if left <= timedelta(0):
-        if why := wants_stop(snapshot):
-            return plan_lost_while_stopped(snapshot, attempt_children, pod, why)
+        if why := stop_reason(snapshot):
+            return plan_node_lost_while_stopping(snapshot, attempt_children, pod, why)
         message = lost_node_message(pod, snapshot.policy)
         end = Ended(Outcome.NOT_RETRYABLE, Reason.NODE_LOST, message, pod)
         return end_conversion(snapshot, attempt_children, end, Phase.FAILED)

@@ -19,12 +19,13 @@ from conversion_operator.core.attempts import (
     next_attempt_at,
 )
 from conversion_operator.core.bounds import violation
+from conversion_operator.core.children import Children, queue_of
 from conversion_operator.core.holds import hold
-from conversion_operator.core.model import EPOCH, Children, Conversion, Policy, queue_of
+from conversion_operator.core.model import EPOCH, Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import last_refusal
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, may_want_sweep
-from conversion_operator.core.unschedulable import tries_again, was_given_up
+from conversion_operator.core.unschedulable import lost_slot_as_unschedulable, tries_again
 from conversion_operator.core.work_class import UNKNOWN, WorkClass, is_light
 
 _PRIORITY_STEP: Final = timedelta(seconds=60)
@@ -168,7 +169,7 @@ def find_standing(
     stage = _stage(conversion, children, reserved, policy)
     waits = stage in (Stage.BEGUN, Stage.FRESH)
     last = last_recorded_attempt(conversion.status)
-    given_up = waits and last is not None and was_given_up(conversion)
+    given_up = waits and last is not None and lost_slot_as_unschedulable(conversion)
     return Standing(
         uid,
         namespace,

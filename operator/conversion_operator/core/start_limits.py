@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from conversion_operator.core.model import Policy
-from conversion_operator.core.suspended import most_suspended
+from conversion_operator.core.suspended import max_suspended
 
 MAX_ADMISSIONS: Final = 1000
 MAX_NAMESPACES: Final = 1000
@@ -45,7 +45,7 @@ class StartLimits:
         self._failing, self._suspended = failing, suspended
         self._taken = Counter(name for name in reserved if name in failing)
         self._most_failing = max(1, policy.max_parallel - 1)
-        self._suspended_left = most_suspended(policy) - sum(suspended.values())
+        self._suspended_left = max_suspended(policy) - sum(suspended.values())
         self._suspended_left -= sum(name in suspended for name in reserved)
 
     def allows(self, namespace: str) -> bool:

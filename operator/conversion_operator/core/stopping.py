@@ -1,7 +1,8 @@
 """Plans that stop an attempt, and put its conversion back into the queue.
 
-Nothing is counted for such an attempt. It says why it stops before its end is seen: then the reason
-is known too if the user resumes the conversion meanwhile.
+Such an attempt changes no retry counter. The operator records the reason in the attempt before it
+deletes the Job. So the reason is not lost if the user resumes the conversion before the pod has
+terminated.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from conversion_operator.api.queues import StopPolicy
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.attempts import STOPPED, last_recorded_attempt
+from conversion_operator.core.attempts import STOP_REASONS, last_recorded_attempt
+from conversion_operator.core.children import Children, Pod, queue_of
 from conversion_operator.core.holds import SUSPENDED, queue_held
-from conversion_operator.core.model import Children, Pod, queue_of
 from conversion_operator.core.plan import (
     STOP_RECHECK_INTERVAL,
     Block,
@@ -26,8 +27,8 @@ from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import Ended, Outcome
 
 
-def wants_stop(snapshot: Snapshot) -> Block | None:
-    """Why the attempt in progress must stop. None if it may run on."""
+def stop_reason(snapshot: Snapshot) -> Block | None:
+    """Why the operator must stop the attempt in progress. None if it may continue."""
     if snapshot.conversion.suspend:
         return SUSPENDED
     queue = _queue_of_attempt(snapshot)
@@ -38,26 +39,28 @@ def wants_stop(snapshot: Snapshot) -> Block | None:
 
 
 def _queue_of_attempt(snapshot: Snapshot) -> str:
-    """The queue in which the attempt takes its slot."""
+    """The name of the ConversionQueue in which the attempt takes its slot."""
     return queue_of(snapshot.children) or snapshot.conversion.queue
 
 
-def was_stopped(snapshot: Snapshot) -> Block | None:
-    """Why the operator has stopped, or is to stop, the attempt that has ended. None if neither.
+def stop_reason_at_end(snapshot: Snapshot) -> Block | None:
+    """Why the operator stopped the attempt that has ended. None if it did not.
 
-    The attempt says so from when it is stopped. Meanwhile, the conversion may be resumed, and its
-    node may stop responding.
+    The reason is that of the recorded attempt, if the user has resumed the conversion since.
     """
-    why, last = wants_stop(snapshot), last_recorded_attempt(snapshot.status)
-    if why or last is None or last.completion_time is not None or last.reason not in STOPPED:
+    why, last = stop_reason(snapshot), last_recorded_attempt(snapshot.status)
+    if why or last is None or last.completion_time is not None or last.reason not in STOP_REASONS:
         return why
-    message = "the conversion was suspended, or its queue was drained, and goes on now"
+    message = (
+        "the attempt was stopped because the conversion was suspended or its ConversionQueue was "
+        "drained; the conversion continues now"
+    )
     return Block(str(last.reason), message)
 
 
 def plan_stop(snapshot: Snapshot, attempt_children: Children, why: Block) -> Plan:
     """The plan that stops the attempt. Its end is recorded once its pod has terminated."""
-    orphans = (pod for pod in snapshot.children.orphan_pods if pod.live)
+    orphans = (pod for pod in snapshot.children.pods_without_job if pod.live)
     actions = (*delete_live_jobs(attempt_children.jobs), *delete_pods(orphans))
     if snapshot.status and snapshot.status.reason == why.reason:
         return Plan(actions, requeue_after=STOP_RECHECK_INTERVAL)
@@ -74,14 +77,14 @@ def plan_after_stop(snapshot: Snapshot, attempt_children: Children, end: Ended, 
     return Plan(status=queued.status, requeue_after=SHORTEST_BACKOFF)
 
 
-def plan_lost_while_stopped(
+def plan_node_lost_while_stopping(
     snapshot: Snapshot, attempt_children: Children, pod: Pod, why: Block
 ) -> Plan:
-    """The plan for a conversion that is to stop, and whose node did not come back.
+    """The plan if the node of a pod is lost while the operator stops its attempt.
 
-    The attempt ends as NodeLost and counts for nothing, and the conversion waits. No other attempt
-    starts while the pod exists, because it may still convert. It takes no slot from now on: see
-    :func:`conversion_operator.core.standing.without_lost_pod`.
+    The attempt ends as NodeLost and changes no retry counter, and the conversion waits. No other
+    attempt starts while the pod exists, because the pod may still convert. The pod takes no slot
+    from now on: see :func:`conversion_operator.core.standing.without_lost_pod`.
     """
     message = lost_node_message(pod, snapshot.policy)
     queued = Transition.to(snapshot, Phase.QUEUED, why.reason, f"{why.message}. {message}")

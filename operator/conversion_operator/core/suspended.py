@@ -1,7 +1,7 @@
-"""Plans for Jobs that somebody has suspended, for example Kueue, and how many may wait so.
+"""Plans for Jobs that somebody has suspended, for example Kueue, and how many of them may wait.
 
 Whoever suspends a Job decides when it runs. So the operator keeps the Job: another one would lose
-its place. Each pod of the Job is an attempt of its own.
+its place. Each pod of such a Job is an attempt of its own.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from typing import Final
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import last_recorded_attempt
-from conversion_operator.core.model import Children, Job, Policy
+from conversion_operator.core.children import Children, Job
+from conversion_operator.core.model import Policy
 from conversion_operator.core.plan import Block, Plan, Snapshot
 from conversion_operator.core.transitions import Transition
 from conversion_operator.core.verdict import SUSPENDED_MESSAGE, Ended, Outcome
 
-LEAST_SUSPENDED_JOBS: Final = 10
-"""So many suspended Jobs may wait, even if CONVERTER_MAX_PARALLEL is lower."""
+MIN_SUSPENDED_JOBS: Final = 10
+"""At least this many suspended Jobs may wait, even if CONVERTER_MAX_PARALLEL is lower."""
 
 
-def end_by_unseen_deletion(snapshot: Snapshot, attempt_children: Children) -> Ended | None:
-    """The end of the recorded pod of the attempt, if it was deleted while nobody watched.
+def ended_by_unobserved_suspension(snapshot: Snapshot, attempt_children: Children) -> Ended | None:
+    """The end of the attempt, if its pod was deleted while the operator was not watching.
 
-    The Job has not ended, so the Job controller deleted the pod because of a suspension. The pod of
-    an attempt that ends otherwise exists until the Job has counted it.
+    If a pod does not exist and its Job is not finished, the Job controller deleted the pod because
+    the Job was suspended. Otherwise the pod has a finalizer until the Job controller has counted
+    it.
     """
     last, job = last_recorded_attempt(snapshot.status), next(iter(attempt_children.jobs), None)
     if last is None or last.pod_uid is None or job is None or job.attempt != last.number:
@@ -50,7 +52,7 @@ def plan_end_by_suspension(
     return Plan(status=queued.with_next_attempt_of(job).status)
 
 
-def plan_suspended(snapshot: Snapshot, attempt_children: Children, job: Job) -> Plan:
+def plan_job_suspended(snapshot: Snapshot, attempt_children: Children, job: Job) -> Plan:
     """The plan while a Job is suspended and has no pod. It has no deadline."""
     message, status = _message(job), snapshot.status
     written = status and status.phase is Phase.QUEUED and status.reason == Reason.JOB_SUSPENDED
@@ -61,8 +63,8 @@ def plan_suspended(snapshot: Snapshot, attempt_children: Children, job: Job) -> 
 
 
 def hold_back(suspended: Mapping[str, int], policy: Policy) -> dict[str, Block]:
-    """Why conversions in these namespaces wait, if as many Jobs wait suspended as may."""
-    total, most = sum(suspended.values()), most_suspended(policy)
+    """The block for these namespaces, if the limit of suspended Jobs is reached."""
+    total, most = sum(suspended.values()), max_suspended(policy)
     if total < most:
         return {}
     message = (
@@ -72,15 +74,18 @@ def hold_back(suspended: Mapping[str, int], policy: Policy) -> dict[str, Block]:
     return dict.fromkeys(suspended, Block(Reason.WAITING_FOR_SLOT, message))
 
 
-def most_suspended(policy: Policy) -> int:
+def max_suspended(policy: Policy) -> int:
     """How many suspended Jobs may wait at a time."""
-    return max(policy.max_parallel, LEAST_SUSPENDED_JOBS)
+    return max(policy.max_parallel, MIN_SUSPENDED_JOBS)
 
 
 def _message(job: Job) -> str:
     if not job.suspended:
-        return f"Job {job.name} was suspended, and was resumed"
+        return f"Job {job.name} was resumed; waiting for its pod"
     by = f" by {job.suspension.manager}" if job.suspension.manager else ""
     if job.suspension.from_start:
-        by = " since it was created, by an admission webhook or policy"
-    return f"Job {job.name} is suspended{by}. It starts when somebody resumes it"
+        return (
+            f"Job {job.name} was created suspended, by an admission webhook or policy. It starts "
+            "when it is resumed"
+        )
+    return f"Job {job.name} is suspended{by}. It starts when it is resumed"

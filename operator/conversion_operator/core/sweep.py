@@ -12,7 +12,8 @@ from typing import Final
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.core.attempts import last_recorded_attempt
-from conversion_operator.core.model import Children, Conversion, Job, Policy
+from conversion_operator.core.children import Children, Job
+from conversion_operator.core.model import Conversion, Policy
 from media_converter.contract import ExitReason
 
 SWEEP_ATTEMPT: Final = 0
@@ -68,9 +69,8 @@ def until_sweep_deleted(
 ) -> timedelta:
     """How long until the Job of a sweep is deleted. Zero or negative: delete it now.
 
-    A sweep that does not finish within the start timeout is deleted, which releases its slot. One
-    that is suspended holds no slot, and may wait. Another one may start until SWEEP_WITHIN after
-    the end of the conversion.
+    A sweep that does not finish within the start timeout is deleted, which releases its slot. A
+    suspended sweep holds no slot, and is kept until SWEEP_WITHIN after the end of the conversion.
     ``time_since_end`` is the time since the conversion ended.
     """
     if job.live and not job.suspended:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from media_converter.options import FORBIDDEN_CHARACTERS
+from media_converter.forbidden_paths import FORBIDDEN_CHARACTERS
 
 _ESCAPE_SEQUENCE: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)")
 _INVISIBLE: Final = re.compile(

@@ -71,6 +71,20 @@ def find_trace(conversion: Conversion, status: ConversionJobStatus) -> Trace | N
     return Trace(trace_id, (whole, *_parts(conversion, status, whole)), caller)
 
 
+def traceparent_of_callback(conversion: Conversion, *, recorded: bool) -> TraceParent | None:
+    """What a callback about the conversion belongs to. None: to no trace.
+
+    ``recorded``: this operator sends traces. Then it is the span of the conversion. Otherwise, or
+    if the caller records nothing, it is what the caller said.
+    """
+    caller = parse_traceparent(conversion.annotations.get(names.TRACEPARENT_ANNOTATION, ""))
+    if not recorded or (caller and not caller.sampled):
+        return caller
+    trace_id = caller.trace_id if caller else _trace_id(conversion.key.uid)
+    span_id = _span_id(conversion, CONVERSION)
+    return TraceParent(trace_id, span_id, sampled=True) if trace_id else None
+
+
 def _parts(conversion: Conversion, status: ConversionJobStatus, whole: Span) -> Iterator[Span]:
     """The attempts, and the time before each. The status has the last attempts only."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, Self
@@ -14,7 +13,6 @@ from conversion_operator.api.status import (
     CONDITIONS_KEPT,
     LOGS_MAX_BYTES,
     MESSAGE_MAX_BYTES,
-    NOTIFY_MESSAGE_MAX_BYTES,
     Attempt,
     Condition,
     ConversionJobStatus,
@@ -25,24 +23,18 @@ from conversion_operator.api.status import (
     Progress,
     Retries,
 )
-from conversion_operator.core.model import EPOCH, Children, Job, Pod
-from conversion_operator.core.outputs import cut_texts, merge, planned, seconds, total_size
+from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.model import EPOCH
+from conversion_operator.core.outputs import merge, planned, seconds, total_size
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.text import head, head_as_printed, one_line, tail
 from conversion_operator.core.verdict import Ended
-from media_converter.contract import MAX_OUTPUT_MESSAGE_LENGTH as MESSAGE_LENGTH
 from media_converter.contract import Output, Report
 from media_converter.contract import Progress as ReportedProgress
 
-STATUS_MAX_BYTES: Final = 12288
-"""Without status.resolved."""
-
-_STATUS_MAX_BYTES_OF_ONE: Final = 8192
-"""Of the form with one output."""
-
-_TEXT_STEP: Final = 16
-_KUBELET_ERROR_MILLISECONDS: Final = 2000
-"""Both times are cut to whole seconds, and the program starts after the container."""
+_RUN_TIME_TOLERANCE_MILLISECONDS: Final = 2000
+"""How far the reported run time may differ from that of the kubelet. The kubelet rounds the start
+and the end down to whole seconds, and the converter starts after its container."""
 _CONDITION_MESSAGE_MAX_BYTES: Final = 256
 _ATTEMPT_MESSAGE_MAX_BYTES: Final = 256
 _CONDITIONS: Final = frozenset(
@@ -53,9 +45,6 @@ _CONDITIONS: Final = frozenset(
         names.CONDITION_STALLED,
     }
 )
-# Bytes reserved for status.notify to grow: two timestamps, a count and a message, with their JSON
-# keys.
-_NOTIFY_BYTES: Final = 160 + NOTIFY_MESSAGE_MAX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +62,11 @@ class Transition:
     def to(cls, snapshot: Snapshot, phase: Phase, reason: str, message: str) -> Self:
         """Enter a phase, or stay in it with another reason.
 
-        The attempts, their counters, the results of several outputs, the log, the callback and
-        unknown fields are kept. Queued and
-        Starting drop the pod, the node and the start time of the previous attempt; ``with_pod`` can
-        set pod and node again. A terminal phase gets the current time as its completion time;
-        ``with_result`` replaces it with the end of the container if that is known.
+        The attempts, their counters, the results of a list of outputs, the log, the callback and
+        unknown fields are kept. Queued and Starting drop the pod, the node and the start time of
+        the previous attempt; ``with_pod`` can set pod and node again. A terminal phase gets the
+        current time as its completion time; ``with_result`` replaces it with the end of the
+        container if that is known.
         """
         old = snapshot.status
         keeps_pod = phase not in (Phase.QUEUED, Phase.STARTING)
@@ -112,7 +101,7 @@ class Transition:
         return cls.to(snapshot, phase, reason, message)
 
     def with_queue_position(self, position: int | None) -> Self:
-        """Set the queue position. None if a conversion waits for something other than a slot."""
+        """Set the queue position. None if the conversion is not in the queue, or is in back-off."""
         return self._set(queue_position=position)
 
     def with_attempt(self, attempt_children: Children) -> Self:
@@ -191,9 +180,9 @@ class Transition:
     def with_result(self, end: Ended) -> Self:
         """Record the result of the last attempt: its pod, the end of its log, and its reason.
 
-        Also record what has become of several outputs. In a terminal phase, also set the start
-        time, the completion time and the duration. For Succeeded, also set the facts about the
-        output, or the plan of a dry run.
+        Also record the state of each output in a list of outputs. In a terminal phase, also set the
+        start time, the completion time and the duration. For Succeeded, also set the facts about
+        the output, or the plan of a dry run.
         """
         report = end.report or Report(final=False)
         transition = self.with_pod(end.pod)
@@ -240,8 +229,8 @@ def with_progress(
 ) -> ConversionJobStatus:
     """A copy of the status with the latest progress and log of the running converter.
 
-    If nothing has changed, it is the same status: a converter that hangs repeats its progress, and
-    this must neither cause a write nor move the estimated end.
+    If nothing has changed, it is the same status: a converter that hangs, or checks its output,
+    repeats its progress with less time left. This must neither cause a write nor move the end.
     """
     speed = f"{progress.speed:.2f}x" if progress.speed is not None else None
     percent = progress.percent
@@ -251,7 +240,7 @@ def with_progress(
         eta_seconds=progress.eta_seconds,
     )
     before = status.progress
-    if before is None or latest != before.model_copy(update={"estimated_end_time": None}):
+    if before is None or not _repeats(before, latest):
         end = _end_time(progress.eta_seconds, now)
         before = latest.model_copy(update={"estimated_end_time": end})
     return status.model_copy(
@@ -259,14 +248,24 @@ def with_progress(
     )
 
 
-def _end_time(left: int | None, now: datetime) -> datetime | None:
-    """The time in ``left`` seconds. None for more than any attempt may run.
+def _repeats(before: Progress, latest: Progress) -> bool:
+    """Whether the latest progress is the one before, except that time has passed."""
+    if (before.percent, before.speed) != (latest.percent, latest.speed):
+        return False
+    if before.eta_seconds is None or latest.eta_seconds is None:
+        return before.eta_seconds == latest.eta_seconds
+    return latest.eta_seconds <= before.eta_seconds
 
-    Any program in the pod may write a report.
+
+def _end_time(left: int | None, now: datetime) -> datetime | None:
+    """``now`` plus ``left`` seconds. None if ``left`` is longer than any attempt may run.
+
+    Any program in the pod can write the report, so the value may be wrong.
     """
     if left is None or left > MAX_TIMEOUT_SECONDS:
         return None
-    return (now + timedelta(seconds=left)).replace(microsecond=0)
+    # The status has whole seconds. To cut them off would make each end half a second too early.
+    return (now + timedelta(seconds=left, milliseconds=500)).replace(microsecond=0)
 
 
 def with_pending_callback_if_ended(status: ConversionJobStatus, url: str) -> ConversionJobStatus:
@@ -280,58 +279,16 @@ def with_pending_callback_if_ended(status: ConversionJobStatus, url: str) -> Con
     return status.model_copy(update={"notify": pending})
 
 
-def shorten_log(status: ConversionJobStatus) -> ConversionJobStatus:
-    """A copy of the status that is cut until kubectl prints at most STATUS_MAX_BYTES.
-
-    It cuts the log first, then the messages and warnings of several outputs, then the message. It
-    never cuts facts.
-    What a profile said is not counted, and never cut.
-
-    kubectl prints <, > and & as six bytes each, so counting characters is not enough. If there is
-    a callback, bytes are reserved for status.notify to grow: later writes change only notify and
-    cannot shorten the log again.
-    """
-    has_list = status.outputs is not None or status.plan is not None
-    longest = STATUS_MAX_BYTES if has_list else _STATUS_MAX_BYTES_OF_ONE
-    while (excess := _printed_size(status) - longest) > 0 and status.logs:
-        keep = len(status.logs.encode()) - max(1, excess // 6)
-        status = status.model_copy(update={"logs": tail(status.logs, max(0, keep)) or None})
-    for length in range(MESSAGE_LENGTH - _TEXT_STEP, -1, -_TEXT_STEP):
-        if _printed_size(status) <= longest or not has_list:
-            break
-        status = cut_texts(status, length)
-    for length in (MESSAGE_MAX_BYTES // 2, MESSAGE_MAX_BYTES // 4, MESSAGE_MAX_BYTES // 8):
-        if _printed_size(status) <= longest:
-            break
-        status = _with_shorter_message(status, length)
-    return status
-
-
 def _milliseconds(ran: int, report: Report | None) -> int:
-    """How long a container ran that ran for ``ran`` seconds by the times of the kubelet.
+    """The run time of the container in milliseconds.
 
-    These are whole seconds. The converter measures itself, but any program may write a report, so
-    a value that cannot be true is not used.
+    The times of the kubelet (``ran``) are whole seconds. The report of the converter is more exact,
+    but any program in the pod can write it. So it is used only if it agrees with the kubelet.
     """
     reported = report.run_milliseconds if report and report.final else None
-    if reported is None or abs(reported - 1000 * ran) > _KUBELET_ERROR_MILLISECONDS:
+    if reported is None or abs(reported - 1000 * ran) > _RUN_TIME_TOLERANCE_MILLISECONDS:
         return 1000 * ran
     return reported
-
-
-def _with_shorter_message(status: ConversionJobStatus, length: int) -> ConversionJobStatus:
-    conditions = [
-        each.model_copy(update={"message": head(each.message, length // 4)})
-        for each in status.conditions
-    ]
-    update = {"message": head(status.message, length), "conditions": conditions}
-    return status.model_copy(update=update)
-
-
-def _printed_size(status: ConversionJobStatus) -> int:
-    text = json.dumps(status.model_copy(update={"resolved": None}).to_json(), ensure_ascii=False)
-    reserve = _NOTIFY_BYTES if status.notify else 0
-    return len(text.encode()) + 5 * sum(text.count(sign) for sign in "<>&") + reserve
 
 
 def _conditions(

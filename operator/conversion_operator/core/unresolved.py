@@ -9,8 +9,9 @@ from conversion_operator.api.profiles import spec_with
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, ResolvedProfile
 from conversion_operator.core.attempts import awaits_attempt
-from conversion_operator.core.holds import PROFILE_NOT_READ, hold
-from conversion_operator.core.model import Children, Conversion, Policy
+from conversion_operator.core.children import Children
+from conversion_operator.core.holds import PROFILE_UNRESOLVED, hold
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block, Plan, Snapshot
 from conversion_operator.core.profiles import ProfileInvalid, resolve
 from conversion_operator.core.queued import end_conversion_without_result, plan_queued
@@ -23,7 +24,7 @@ def wants_profile(conversion: Conversion, children: Children, policy: Policy) ->
     """True if the next decision about this conversion depends on its profile."""
     if conversion.finished or conversion.status_error or conversion.cancel_requested:
         return False
-    return awaits_attempt(conversion, children) and hold(conversion, policy) == PROFILE_NOT_READ
+    return awaits_attempt(conversion, children) and hold(conversion, policy) == PROFILE_UNRESOLVED
 
 
 def plan_unresolved(snapshot: Snapshot) -> Plan:

@@ -12,7 +12,8 @@ from datetime import timedelta
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.attempts import last_recorded_attempt
-from conversion_operator.core.model import Conversion, Job
+from conversion_operator.core.children import Job
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.verdict import NotStarted
 
@@ -20,18 +21,19 @@ from conversion_operator.core.verdict import NotStarted
 def start_timeout(snapshot: Snapshot, job: Job, not_started: NotStarted) -> timedelta:
     """How long the container of this attempt may take to start.
 
-    A Job that somebody has resumed has the usual time: whoever resumes it decides when it runs.
+    A Job that was resumed has the usual time: it is Kueue or the user that decides when it runs.
     """
     policy = snapshot.policy
     if not_started.reason != Reason.UNSCHEDULABLE or job.was_suspended:
         return timedelta(seconds=policy.start_timeout)
-    if snapshot.slot_wanted:
+    if snapshot.should_yield_slot:
         return timedelta(seconds=policy.unschedulable_timeout)
     return timedelta(seconds=policy.queue_timeout)
 
 
 def tries_again(conversion: Conversion) -> bool:
-    """True until the container of a conversion whose pod found no node has started."""
+    """True if the pod of an earlier attempt was unschedulable, and no container has started
+    since."""
     status = conversion.status
     retries = status.retries if status else None
     if status is None or retries is None or not retries.unschedulable:
@@ -39,7 +41,7 @@ def tries_again(conversion: Conversion) -> bool:
     return status.phase is not Phase.RUNNING
 
 
-def was_given_up(conversion: Conversion) -> bool:
+def lost_slot_as_unschedulable(conversion: Conversion) -> bool:
     """True if the last attempt ended because no node had room for its pod."""
     last = last_recorded_attempt(conversion.status)
     return bool(last and last.completion_time and last.reason == Reason.UNSCHEDULABLE)

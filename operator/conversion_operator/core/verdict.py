@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Final
 
 from conversion_operator.api.reasons import Reason
-from conversion_operator.core.model import Children, Job, Pod, Terminated
+from conversion_operator.core.children import Children, Job, Pod, Terminated
 from media_converter.contract import NOT_RETRIED, REASON_BY_EXIT_CODE, ExitReason, Report
 from media_converter.report_json import parse_report
 
@@ -111,13 +111,13 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Suspended:
+class JobSuspended:
     """Somebody has suspended the Job, and the attempt has no pod that is live."""
 
     job: Job
 
 
-Verdict = NotStarted | Suspended | Active | Unreachable | Ended
+Verdict = NotStarted | JobSuspended | Active | Unreachable | Ended
 
 
 def judge(attempt_children: Children, warning: str, now: datetime) -> Verdict:
@@ -142,7 +142,7 @@ def judge(attempt_children: Children, warning: str, now: datetime) -> Verdict:
     if job.finished:
         return _judge_job_end(job)
     if job.suspended and pod is None:
-        return Suspended(job)
+        return JobSuspended(job)
     return _judge_not_started(pod, warning)
 
 
@@ -254,7 +254,7 @@ def _explain_sigterm(pod: Pod, job: Job | None) -> tuple[Outcome, str, str]:
 def _is_stopped_by_suspension(pod: Pod, job: Job | None) -> bool:
     """True if the Job controller deleted the pod, because somebody suspended the Job.
 
-    Such a pod does not count for the Job: it is not Failed, and creates another pod later.
+    The Job does not count such a pod as failed, and creates another pod when it is resumed.
     """
     if job is None or not job.live or job.deleting:
         return False

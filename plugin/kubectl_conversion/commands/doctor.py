@@ -21,7 +21,7 @@ _WIDTH: Final = 9
 def doctor(
     namespace: options.Namespace = "",
     operator_namespace: options.OperatorNamespace = "",
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Also show what is well."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Also show what is OK."),
     output: options.Output = Format.TABLE,
     context: options.Context = "",
     kubeconfig: options.Kubeconfig = "",
@@ -76,5 +76,5 @@ def _print(found: list[Finding], *, verbose: bool) -> None:
     numbers = {level: sum(each.level is level for each in found) for level in Level}
     print(
         f"{counted(numbers[Level.FAULT], 'fault')}, {counted(numbers[Level.WARNING], 'warning')}, "
-        f"{numbers[Level.UNKNOWN]} could not be looked at, {numbers[Level.OK]} well."
+        f"{numbers[Level.UNKNOWN]} not checked, {numbers[Level.OK]} OK."
     )

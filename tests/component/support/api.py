@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -49,7 +50,13 @@ _MOST_LINES: Final = 30
 
 
 def crd_of_this_release() -> Obj:
-    """The CRD as it is in crds/."""
+    """The CRD as it is in crds/. Each call returns a copy."""
+    return _copy(_parsed_crd())
+
+
+@cache
+def _parsed_crd() -> Obj:
+    """Parsing takes longer than most tests."""
     crd: Obj = yaml.safe_load(CRD_FILE.read_text(encoding="utf-8"))
     return crd
 

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from tests.converter.harness import IMAGE, THUMB, VIDEO, Converter
-from tests.converter.kitchen import Kitchen
+from tests.converter.kitchen import OUT, Kitchen
 from tests.converter.lab import Lab
 from tests.converter.probing import Rgb, near
 from tests.converter.rawfiles import RGB, chunk, png
@@ -91,11 +91,8 @@ def middle(converter: Converter, lab: Lab, name: str) -> Rgb:
 
 def avif(kitchen: Kitchen, name: str, pixel: Rgb, cicp: str, *more: str) -> str:
     source = flat_png(kitchen, f"{name}.png", pixel)
-    return kitchen.make(
-        name,
-        lambda out: kitchen.run(
-            "avifenc", "-s", "10", "-q", "95", "-y", "444", "--cicp", cicp, *more, source, out
-        ),
+    return kitchen.by(
+        name, "avifenc", "-s", "10", "-q", "95", "-y", "444", "--cicp", cicp, *more, source
     )
 
 
@@ -126,13 +123,9 @@ def test_an_avif_whose_only_tags_are_those_of_its_codec(
 def heic(kitchen: Kitchen, name: str, pixel: Rgb, tags: tuple[int, int, int]) -> str:
     source = flat_png(kitchen, f"{name}.png", pixel)
     primaries, transfer, matrix = (str(tag) for tag in tags)
-    return kitchen.make(
-        name,
-        lambda out: kitchen.run(
-            "heif-enc", "-q", "95", "-p", "chroma=444", "--colour_primaries", primaries,
-            "--transfer_characteristic", transfer, "--matrix_coefficients", matrix, "-o", out,
-            source,
-        ),
+    return kitchen.by(
+        name, "heif-enc", "-q", "95", "-p", "chroma=444", "--colour_primaries", primaries,
+        "--transfer_characteristic", transfer, "--matrix_coefficients", matrix, "-o", OUT, source,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import AUDIO, THUMB, VIDEO, Converter
-from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
+from tests.converter.kitchen import AAC, OUT, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import near
 from tests.converter.siblings.inputs import (
@@ -132,9 +132,7 @@ def test_a_place_in_the_messages_of_an_mkv(kitchen: Kitchen, converter: Converte
         "h264_mp4toannexb,h264_metadata=sei_user_data="
         "086f3693-b7b3-4f2c-9653-21492feee5b8+GPS48.8577N002.2950E", "-f", "h264",
     )  # fmt: skip
-    name = kitchen.make(
-        "sib-place.mkv", lambda out: kitchen.run("mkvmerge", "-q", "-o", out, placed)
-    )
+    name = kitchen.by("sib-place.mkv", "mkvmerge", "-q", "-o", OUT, placed)
     assert b"GPS48.8577" in kitchen.read(name)
     run = converter.convert(VIDEO, name, "o.mp4")
     assert b"48.8577" not in run.path.read_bytes()

@@ -8,7 +8,7 @@ import pytest
 
 from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter
-from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
+from tests.converter.kitchen import AAC, OUT, X264, Kitchen, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import Bitmap
 from tests.converter.siblings.inputs import (
@@ -195,34 +195,26 @@ def test_the_crop_of_the_codec_and_of_the_container(
         "-x265-params", "log-level=error", "-bsf:v", "hevc_metadata=crop_left=40:crop_right=40",
         "-f", "hevc",
     )  # fmt: skip
-    name = kitchen.make(
-        "sib-crop-twice.mkv",
-        lambda out: kitchen.run(
-            "mkvmerge", "-q", "-o", out, "--cropping", "0:40,0,40,0", "--display-dimensions",
-            "0:480x360", plain,
-        ),
+    name = kitchen.by(
+        "sib-crop-twice.mkv", "mkvmerge", "-q", "-o", OUT, "--cropping", "0:40,0,40,0",
+        "--display-dimensions", "0:480x360", plain,
     )  # fmt: skip
     both(converter, lab, name, (480, 360))
 
 
 def test_the_crop_of_an_av1_film(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     plain = barred(kitchen, "sib-bars.mkv", "-c:v", "libsvtav1", "-preset", "12")
-    name = kitchen.make(
-        "sib-crop-av1.mkv",
-        lambda out: kitchen.run(
-            "mkvmerge", "-q", "-o", out, "--cropping", "0:80,0,80,0", "--display-dimensions",
-            "0:480x360", plain,
-        ),
+    name = kitchen.by(
+        "sib-crop-av1.mkv", "mkvmerge", "-q", "-o", OUT, "--cropping", "0:80,0,80,0",
+        "--display-dimensions", "0:480x360", plain,
     )  # fmt: skip
     both(converter, lab, name, (480, 360))
 
 
 def test_the_crop_of_an_avif(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     bitmap = barred(kitchen, "sib-bars.png", "-frames:v", "1", "-pix_fmt", "rgb24")
-    name = kitchen.make(
-        "sib-crop.avif",
-        lambda out: kitchen.run("avifenc", "-s", "10", "-q", "90", "--crop", "80,0,480,360",
-                                bitmap, out),
+    name = kitchen.by(
+        "sib-crop.avif", "avifenc", "-s", "10", "-q", "90", "--crop", "80,0,480,360", bitmap,
     )  # fmt: skip
     run = converter.convert(IMAGE, name, "o.png", size="2000x2000")
     cropped(lab.image(run.path), (480, 360))
@@ -230,10 +222,9 @@ def test_the_crop_of_an_avif(kitchen: Kitchen, converter: Converter, lab: Lab) -
 
 def test_the_crop_of_a_turned_avif(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     bitmap = barred(kitchen, "sib-bars.png", "-frames:v", "1", "-pix_fmt", "rgb24")
-    name = kitchen.make(
-        "sib-crop-turned.avif",
-        lambda out: kitchen.run("avifenc", "-s", "10", "-q", "90", "--crop", "80,0,480,360",
-                                "--irot", "1", bitmap, out),
+    name = kitchen.by(
+        "sib-crop-turned.avif", "avifenc", "-s", "10", "-q", "90", "--crop", "80,0,480,360",
+        "--irot", "1", bitmap,
     )  # fmt: skip
     run = converter.convert(IMAGE, name, "o.png", size="2000x2000")
     cropped(lab.image(run.path), (360, 480))

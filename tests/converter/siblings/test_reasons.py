@@ -8,7 +8,7 @@ import pytest
 
 from media_converter.contract import ConversionType, ExitReason
 from tests.converter.harness import AUDIO, IMAGE, THUMB, VIDEO, Converter
-from tests.converter.kitchen import AAC, X264, Kitchen, tone, video
+from tests.converter.kitchen import AAC, OUT, X264, Kitchen, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import near
 from tests.converter.rawfiles import RGB, chunk, png
@@ -43,10 +43,7 @@ def test_a_format_of_the_jpeg_family_without_a_loader(
 def test_a_jpeg_with_arithmetic_coding(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     """Loads, or is told as a format without a loader; it is not damaged."""
     bitmap = kitchen.ffmpeg("sib-red.ppm", "-i", red(kitchen))
-    name = kitchen.make(
-        "sib-arithmetic.jpg",
-        lambda out: kitchen.run("cjpeg", "-arithmetic", "-outfile", out, bitmap),
-    )
+    name = kitchen.by("sib-arithmetic.jpg", "cjpeg", "-arithmetic", "-outfile", OUT, bitmap)
     run = converter.convert(IMAGE, name, "o.png")
     if run.reason is not UNSUPPORTED:
         assert near(lab.image(run.path).at(0.5, 0.5), (220, 40, 40), 8)

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from tests.converter.harness import AUDIO, VIDEO, Converter, Run
-from tests.converter.kitchen import Kitchen, tone, video
+from tests.converter.kitchen import OUT, Kitchen, tone, video
 from tests.converter.lab import Lab
 
 TONES = (220, 440, 880)
@@ -129,9 +129,8 @@ def tagged(kitchen: Kitchen, kind: str) -> str:
     if kind == "mka":
         plain = kitchen.ffmpeg("sib-untagged.mka", *tone(), "-c:a", "flac")
         text = kitchen.write("sib-tags.xml", MATROSKA_TAGS)
-        return kitchen.make(
-            "sib-tagged.mka",
-            lambda out: kitchen.run("mkvmerge", "-q", "-o", out, "--global-tags", text, plain),
+        return kitchen.by(
+            "sib-tagged.mka", "mkvmerge", "-q", "-o", OUT, "--global-tags", text, plain
         )
 
     def recipe(out: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from media_converter.contract import ExitReason
 from tests.converter.harness import IMAGE, Converter
-from tests.converter.kitchen import Kitchen, colour, video
+from tests.converter.kitchen import OUT, Kitchen, colour, video
 from tests.converter.lab import Lab
 from tests.converter.probing import Rgb, near
 from tests.converter.rawfiles import (
@@ -225,12 +225,8 @@ def test_a_heic_is_turned_once(kitchen: Kitchen, converter: Converter, lab: Lab)
     turned = kitchen.edit(
         "sib-corner-6.jpg", bitmap, lambda data: jpeg_segment(data, 0xE1, b"Exif\0\0" + exif(6))
     )
-    name = kitchen.make(
-        "sib-corner-6.heic", lambda out: kitchen.run("heif-enc", "-q", "90", "-o", out, turned)
-    )
-    witness = kitchen.make(
-        "sib-corner-6-heic.png", lambda out: kitchen.run("heif-dec", "-o", out, name)
-    )
+    name = kitchen.by("sib-corner-6.heic", "heif-enc", "-q", "90", "-o", OUT, turned)
+    witness = kitchen.by("sib-corner-6-heic.png", "heif-dec", "-o", OUT, name)
     run = converter.convert(IMAGE, name, "o.png")
     seen, wanted = lab.image(run.path), lab.image(witness)
     assert seen.size == wanted.size
@@ -242,9 +238,7 @@ def test_a_heic_with_transparency(kitchen: Kitchen, converter: Converter, lab: L
     source = kitchen.write(
         "sib-alpha.png", png(64, 64, 8, 6, b"\xff\0\0\0" * 32 + b"\xff\0\0\xff" * 32)
     )
-    name = kitchen.make(
-        "sib-alpha.heic", lambda out: kitchen.run("heif-enc", "-q", "90", "-o", out, source)
-    )
+    name = kitchen.by("sib-alpha.heic", "heif-enc", "-q", "90", "-o", OUT, source)
     picture = lab.image(converter.convert(IMAGE, name, "o.jpg").path)
     assert near(picture.at(0.15, 0.5), WHITE, 8)
     assert near(picture.at(0.85, 0.5), (254, 0, 0), 16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.converter.harness import AUDIO, THUMB, VIDEO, Converter
-from tests.converter.kitchen import AAC, X264, Kitchen, colour, tone, video
+from tests.converter.kitchen import AAC, OUT, X264, Kitchen, colour, tone, video
 from tests.converter.lab import Lab
 from tests.converter.probing import near
 from tests.converter.siblings.inputs import clock, colour_of
@@ -128,12 +128,9 @@ def test_the_comments_of_the_director_come_first(
     film = kitchen.ffmpeg("sib-film.mkv", *video(), *X264)
     comment = kitchen.ffmpeg("sib-comment.mka", *tone(300), "-c:a", "flac")
     sound = kitchen.ffmpeg("sib-sound.mka", *tone(440), "-c:a", "flac")
-    name = kitchen.make(
-        "sib-comments.mkv",
-        lambda out: kitchen.run(
-            "mkvmerge", "-q", "-o", out, film, "--commentary-flag", "0:1", "--track-name",
-            "0:Comments", comment, "--original-flag", "0:1", sound,
-        ),
+    name = kitchen.by(
+        "sib-comments.mkv", "mkvmerge", "-q", "-o", OUT, film, "--commentary-flag", "0:1",
+        "--track-name", "0:Comments", comment, "--original-flag", "0:1", sound,
     )  # fmt: skip
     for run in (
         converter.convert(VIDEO, name, "o.mp4"),
@@ -149,12 +146,9 @@ def test_sound_for_people_who_cannot_see_comes_first(
     film = kitchen.ffmpeg("sib-film.mkv", *video(), *X264)
     described = kitchen.ffmpeg("sib-comment.mka", *tone(300), "-c:a", "flac")
     sound = kitchen.ffmpeg("sib-sound.mka", *tone(440), "-c:a", "flac")
-    name = kitchen.make(
-        "sib-described.mkv",
-        lambda out: kitchen.run(
-            "mkvmerge", "-q", "-o", out, film, "--visual-impaired-flag", "0:1",
-            "--default-track-flag", "0:0", described, "--default-track-flag", "0:0", sound,
-        ),
+    name = kitchen.by(
+        "sib-described.mkv", "mkvmerge", "-q", "-o", OUT, film, "--visual-impaired-flag", "0:1",
+        "--default-track-flag", "0:0", described, "--default-track-flag", "0:0", sound,
     )  # fmt: skip
     run = converter.convert(VIDEO, name, "o.mp4")
     assert lab.hertz(run.path, TONES) == 440

@@ -9,13 +9,23 @@ from typing import Any, Literal, NotRequired, get_args, get_origin, get_type_hin
 import pytest
 
 from mynetwork_converter import (
+    AttemptStatus,
     ContentOutput,
     ContentStatus,
+    ConversionDetails,
+    ConversionPage,
+    ConversionSummary,
+    FailedRetried,
     JobNotFound,
     JobStatus,
+    NamespaceShare,
+    NotRetried,
     OutputFacts,
     OutputStatus,
     PlannedOutput,
+    QueueStatus,
+    Retried,
+    RetryStarted,
     Stats,
 )
 
@@ -31,6 +41,16 @@ TYPES = {
     "OutputStatus": OutputStatus,
     "PlannedOutput": PlannedOutput,
     "ContentOutput": ContentOutput,
+    "AttemptStatus": AttemptStatus,
+    "ConversionSummary": ConversionSummary,
+    "ConversionPage": ConversionPage,
+    "ConversionDetails": ConversionDetails,
+    "RetryStarted": RetryStarted,
+    "Retried": Retried,
+    "NotRetried": NotRetried,
+    "FailedRetried": FailedRetried,
+    "NamespaceShare": NamespaceShare,
+    "QueueStatus": QueueStatus,
 }
 
 

@@ -20,12 +20,10 @@ from media_converter.contract import (
     OutputState,
 )
 from media_converter.errors import ConversionError
-from media_converter.options import (
-    ThumbnailOptions,
-)
 from media_converter.outputs import Watcher, convert_outputs
 from media_converter.running.run import Converted, Run
 from media_converter.task import OutputFields, Task, task_for
+from media_converter.typed_options import ThumbnailOptions
 from tests.unit.converter.builders import LIMITS, FakeSignals, runner
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg")

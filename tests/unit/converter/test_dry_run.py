@@ -12,7 +12,6 @@ from media_converter import dry_run
 from media_converter.contract import ConversionType, Output
 from media_converter.files import paths
 from media_converter.limits import Limits
-from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import Copying
 from media_converter.planning.video import plan_video
@@ -20,12 +19,13 @@ from media_converter.running import films, survey
 from media_converter.running.run import Batch, Converted, Known, Run, hole_finder
 from media_converter.running.transcode import Source
 from media_converter.task import OutputFields, Task, task_for
+from media_converter.typed_options import VideoOptions
 from tests.unit.converter.builders import INFO, LISTED, VIDEO, FakeSignals, runner
 
 MIB = 1 << 20
 RESOLUTIONS = (720, 480, 240)
 WANTED = [memory.Wanted(size) for size in ((1280, 720), (854, 480), (426, 240))]
-ENCODED = LISTED._replace(copying=Copying(video=False))
+ENCODED = LISTED._replace(may_copy=Copying(video=False))
 
 
 @pytest.fixture

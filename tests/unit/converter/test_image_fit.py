@@ -8,11 +8,12 @@ from media_converter.contract import ConversionType
 from media_converter.files.still import Still, measure
 from media_converter.files.vips_file import Roll, header, metadata
 from media_converter.limits import Limits
-from media_converter.options import FORMATS, GRAVITIES, ImageOptions
+from media_converter.options import FORMATS, GRAVITIES
 from media_converter.planning.image import avif_effort, plan_image, verify_step
 from media_converter.planning.image_fit import Fit, fit_image, offset, position
 from media_converter.probing import vipsheader
 from media_converter.probing.media import ImageInfo
+from media_converter.typed_options import ImageOptions
 from tests.unit.converter.builders import LIMITS, WHITE, value_of
 
 SIDES = st.integers(1, 20000)

@@ -28,8 +28,9 @@ def frame(
     return segment(marker, bytes((bits,)) + size + bytes((len(components) // 3,)) + components)
 
 
-def scan(count: int = 3) -> bytes:
-    return segment(SCAN, bytes((count,)) + bytes(2 * count + 3))
+def scan(count: int = 3, names: bytes = b"\1\2\3") -> bytes:
+    components = b"".join(bytes((name, 0)) for name in names[:count])
+    return segment(SCAN, bytes((count,)) + components + bytes(3))
 
 
 def jpeg(*parts: bytes) -> bytes:
@@ -108,7 +109,29 @@ UNSURE = {
     "no byte order": jpeg(segment(APP1, b"Exif\0\0XX*\0" + bytes(30)), frame(), scan()),
     "a directory elsewhere": jpeg(exif(entry(6), start=900), frame(), scan()),
     "an empty directory": jpeg(exif(), frame(), scan()),
+    "a side that libjpeg refuses": jpeg(frame(size=(9).to_bytes(2) + (65501).to_bytes(2)), scan()),
+    "a scan of an unknown component": jpeg(frame(), scan(names=b"\1\2\4")),
+    "a scan that is cut": jpeg(frame(), segment(SCAN, b"\3\1\0\2\0\3\0")),
+    "a restart interval of three bytes": jpeg(segment(0xDD, bytes(3)), frame(), scan()),
+    "a quantization table 4": jpeg(segment(0xDB, b"\4" + bytes(64)), frame(), scan()),
+    "a quantization table that is cut": jpeg(segment(0xDB, bytes(64)), frame(), scan()),
+    "a Huffman table 4": jpeg(segment(0xC4, b"\4" + bytes(16)), frame(), scan()),
+    "a Huffman table of class 2": jpeg(segment(0xC4, b"\x20" + bytes(16)), frame(), scan()),
+    "too many Huffman codes": jpeg(
+        segment(0xC4, b"\0" + b"\x11" * 16 + bytes(272)), frame(), scan()
+    ),
+    "Huffman codes that are cut": jpeg(
+        segment(0xC4, b"\0" + b"\1" * 16 + bytes(15)), frame(), scan()
+    ),
+    "no table": jpeg(segment(0xC4, b""), frame(), scan()),
 }
+
+
+def test_tables_as_encoders_write_them() -> None:
+    quantization = segment(0xDB, bytes(65) + b"\x11" + bytes(128))
+    huffman = segment(0xC4, b"\0" + b"\1" * 16 + bytes(16) + b"\x11" + bytes(16))
+    interval = segment(0xDD, b"\0\4")
+    assert header(quantization, huffman, interval, frame(), scan()) == PLAIN
 
 
 @pytest.mark.parametrize("name", UNSURE)

@@ -7,17 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_converter.contract import ConversionType
-from media_converter.options import (
-    MAX_SECONDS,
+from media_converter.options import MAX_SECONDS, OptionError, check_extensions, options_of, parse
+from media_converter.typed_options import (
     AudioOptions,
     ImageOptions,
-    OptionError,
     Options,
     ThumbnailOptions,
     VideoOptions,
-    check_extensions,
-    options_of,
-    parse,
 )
 
 VIDEO = ConversionType.VIDEO_TO_MP4

@@ -18,13 +18,11 @@ from media_converter.contract import (
 from media_converter.errors import ConversionError
 from media_converter.files import publish
 from media_converter.files.temporary import Temporary
-from media_converter.options import (
-    StoryboardOptions,
-)
 from media_converter.running import delivery
 from media_converter.running.existing import MAX_BESIDE_BYTES
 from media_converter.running.run import Converted, Run
 from media_converter.task import Task
+from media_converter.typed_options import StoryboardOptions
 from tests.unit.converter.outputs_bench import Bench, S, digest, kill, tasks
 
 

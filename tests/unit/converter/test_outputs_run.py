@@ -18,15 +18,15 @@ from media_converter.contract import (
 )
 from media_converter.errors import ConversionError
 from media_converter.files import publish
-from media_converter.options import (
+from media_converter.running.overall import Overall
+from media_converter.running.run import Batch, Known, Run
+from media_converter.typed_options import (
     AudioOptions,
     Options,
     StoryboardOptions,
     ThumbnailOptions,
     VideoOptions,
 )
-from media_converter.running.overall import Overall
-from media_converter.running.run import Batch, Known, Run
 from tests.unit.converter.builders import INFO
 from tests.unit.converter.outputs_bench import NAMES, Bench, F, K, P, S, digest, kill, tasks
 

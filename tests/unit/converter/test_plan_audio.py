@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.files.apetag import ape_tags
-from media_converter.options import BITRATES, AudioOptions
+from media_converter.options import BITRATES
 from media_converter.planning import loudness
 from media_converter.planning.audio import AudioOutput, cover_step, plan_audio
 from media_converter.planning.audio_filters import (
@@ -28,6 +28,7 @@ from media_converter.planning.tags import kept_tags
 from media_converter.probing import decoded
 from media_converter.probing.decoded import Loudness
 from media_converter.probing.media import AudioStream
+from media_converter.typed_options import AudioOptions
 from tests.unit.converter.builders import AUDIO, INFO, LIMITS, VIDEO, value_of
 
 SONG = INFO._replace(container="flac", video=())

@@ -10,7 +10,6 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.files.tiff import UNSIGNED, TiffPage
 from media_converter.limits import Limits
-from media_converter.options import ImageOptions, ThumbnailOptions
 from media_converter.planning.image import (
     MAX_ANIMATION_PIXELS,
     MAX_IMAGE_PIXELS,
@@ -30,6 +29,7 @@ from media_converter.planning.thumbnail import (
 from media_converter.probing import vipsheader
 from media_converter.probing.media import ImageInfo
 from media_converter.step import INPUT
+from media_converter.typed_options import ImageOptions, ThumbnailOptions
 from tests.unit.converter.builders import GIB, INFO, LIMITS, VIDEO, WHITE, value_of
 
 PHOTO = ImageInfo("jpeg", 4000, 3000)

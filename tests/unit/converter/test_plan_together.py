@@ -6,7 +6,6 @@ import pytest
 
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.limits import Limits
-from media_converter.options import AudioOptions, VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.gain import Gain
 from media_converter.planning.plan import Copying, Evidence
@@ -15,6 +14,7 @@ from media_converter.planning.video import plan_video
 from media_converter.planning.video_codecs import CODECS
 from media_converter.running.films import same_part
 from media_converter.step import COVER_FD, INPUT_FD, LAST_FD, OUTPUT_FD, output_fd
+from media_converter.typed_options import AudioOptions, VideoOptions
 from tests.unit.converter.builders import AUDIO, GIB, INFO, LIMITS, VIDEO, WHITE
 
 SIZES = [memory.Wanted(size) for size in ((1280, 720), (854, 480), (426, 240))]

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from media_converter.contract import INPUT_FAULTS, ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import VideoOptions
 from media_converter.planning import memory
 from media_converter.planning.filters import fit_box, fit_short_side
 from media_converter.planning.gain import Gain
@@ -21,6 +20,7 @@ from media_converter.planning.video_sound import plan_sound, trial_step
 from media_converter.probing.codecs import VIDEO_DECODERS
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
+from media_converter.typed_options import VideoOptions
 from tests.unit.converter.builders import (
     AUDIO,
     GIB,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import PreviewOptions
 from media_converter.planning import memory
 from media_converter.planning.plan import Position
 from media_converter.planning.preview import (
@@ -24,6 +24,8 @@ from media_converter.planning.preview import (
     plan_preview,
     preview_size,
 )
+from media_converter.running.preview import until_detailed
+from media_converter.typed_options import PreviewOptions
 from tests.unit.converter.builders import INFO, LIMITS, VIDEO, WHITE, value_of
 
 LOOK = Look((640, 360), "mp4", WHITE)
@@ -148,3 +150,16 @@ def test_each_part_has_its_own_tone_mapping(output_format: str) -> None:
     for count in (1, 3):
         needed = [needed_memory(video, size, output_format, count) for video in (hdr, VIDEO)]
         assert needed[0] - needed[1] == count * 15 * 640 * 360 * 3 // 2
+
+
+def test_all_frames_of_an_animation_are_looked_at_until_one_has_detail() -> None:
+    """An encoder merges equal frames, so most frames may be of a part that has one colour."""
+    looked: list[float] = []
+
+    def details() -> Iterator[float]:
+        for each in (0.0, 2.0, 90.0, 0.0):
+            looked.append(each)
+            yield each
+
+    assert max(until_detailed(details())) == 90
+    assert looked == [0, 2, 90]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -14,11 +14,11 @@ from media_converter.contract import (
     Progress,
 )
 from media_converter.errors import ConversionError
-from media_converter.options import VideoOptions
 from media_converter.planning.video import plan_video
-from media_converter.running import copies, verify
-from media_converter.running.forecast import checks
+from media_converter.running import content, copies, verify
+from media_converter.running.forecast import Forecast, checks
 from media_converter.running.progress import Meter, max_plausible_duration
+from media_converter.typed_options import VideoOptions
 from tests.unit.converter.builders import INFO, LIMITS, LISTED, WHITE
 
 
@@ -36,7 +36,7 @@ def test_progress_never_goes_back_and_stays_below_100() -> None:
         for line in (f"out_time_us={done}", "speed=2.0x", "progress=continue"):
             meter.add_line(line)
     assert [p.percent for p in seen] == [None, 0, 20, 20, 99, 99]
-    assert seen[2].eta_seconds == 4
+    assert seen[2].eta_seconds is None
     blind = Meter(None, seen.append)
     blind.add_line("out_time_us=5")
     blind.add_line("progress=end")
@@ -115,9 +115,11 @@ def test_the_time_before_the_first_output_does_not_count() -> None:
     assert etas(blocks)[-1] == round((100 - 20) / 2 + 0.4)
 
 
-def test_without_a_measured_speed_that_of_ffmpeg_counts() -> None:
-    assert etas([(1.0, 2.0)]) == [round(99 / 2 + 0.4)]
-    assert etas([(1.0, None)]) == [None]
+def test_the_speed_that_ffmpeg_tells_does_not_count() -> None:
+    """It includes the start of ffmpeg, which is most of a run of a second."""
+    assert etas([(1.0, 0.1), (6.0, 0.5)]) == [None, round(94 / 10 + 0.4)]
+    # What an encoder with a queue has written in half a second says nothing either.
+    assert etas([(1.0, 0.1), (6.0, 0.5)], read=lambda: 0.3) == [None, None]
 
 
 def test_the_mean_counts_and_not_the_scene_of_the_moment() -> None:
@@ -129,7 +131,62 @@ def test_the_mean_counts_and_not_the_scene_of_the_moment() -> None:
 
 
 def test_what_comes_after_the_tool_counts() -> None:
-    assert etas([(1.0, 2.0)], after=30.0) == [round(99 / 2 + 30.4)]
+    assert etas([(1.0, 2.0), (2.0, 2.0)], after=30.0)[-1] == round(98 / 2 + 30.4)
+
+
+def encode(
+    frames: int, queue: int, analysis: float, encoding: float
+) -> Iterator[tuple[float, float, float, float]]:
+    """An encoder with a queue: when, what is written and read as shares, and what is left.
+
+    It analyses each picture for ``analysis`` seconds, and ``queue`` pictures before it writes one.
+    """
+    end = frames * (analysis + encoding)
+    for written in range(1, frames + 1):
+        read = min(frames, written + queue)
+        now = read * analysis + written * encoding
+        yield now, written / frames, read / frames, end - now
+
+
+@pytest.mark.parametrize("queue", [20, 50, 80])
+@pytest.mark.parametrize(("analysis", "encoding"), [(0.1, 0.1), (0.15, 0.05), (0.05, 0.15)])
+def test_what_an_encoder_has_read_before_it_writes_is_not_done_again(
+    queue: int, analysis: float, encoding: float
+) -> None:
+    forecast = Forecast(0.0)
+    for now, written, read, truth in encode(100, queue, analysis, encoding):
+        left = forecast.left(4 * written, 4.0, now, read)
+        if left is not None and written < 0.9:
+            assert left == pytest.approx(truth, rel=0.15), written
+
+
+def test_a_tool_that_writes_what_it_reads_goes_on_at_its_mean_speed() -> None:
+    forecast, plain = Forecast(0.0), Forecast(0.0)
+    for now, written, read, _ in encode(1000, 10, 0.005, 0.005):
+        assert forecast.left(written, 1.0, now, read) == plain.left(written, 1.0, now)
+
+
+def test_pictures_count_when_ffmpeg_does_not_tell_the_time() -> None:
+    """As soon as the sound has ended, out_time is N/A."""
+    seen: list[Progress] = []
+    meter = Meter(10.0, seen.append, now=Clock())
+    blocks = [(str(25 * n), str(1_000_000 * n)) for n in range(1, 6)] + [("200", "N/A")]
+    for frame, done in (("0", "N/A"), *blocks):
+        for line in (f"frame={frame}", f"out_time_us={done}", "progress=continue"):
+            meter.add_line(line)
+    assert [p.percent for p in seen] == [None, 10, 20, 30, 40, 50, 80]
+    assert seen[-1].eta_seconds is not None
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1), st.floats(0.01, 10)), max_size=20),
+)
+def test_a_forecast_is_never_negative(samples: list[tuple[float, float, float]]) -> None:
+    forecast, now = Forecast(0.0), 0.0
+    for done, read, step in samples:
+        now += step
+        left = forecast.left(done, 10.0, now, read)
+        assert left is None or left >= 0
 
 
 @given(st.lists(st.tuples(st.floats(-10, 1e6), st.floats(0, 1e3)), max_size=30))
@@ -141,6 +198,13 @@ def test_an_estimate_is_never_negative(blocks: list[tuple[float, float]]) -> Non
 def test_a_large_output_takes_time_to_be_checked() -> None:
     assert checks(1, 300_000_000, 0.5) == pytest.approx(0.4 + 4)
     assert checks(3, 0, 0.0) == pytest.approx(1.2)
+
+
+def test_the_check_of_the_picture_is_expected() -> None:
+    large = plan_video(INFO, VideoOptions(), LIMITS, WHITE, LISTED)._replace(duration=3600.0)
+    small = plan_video(INFO, VideoOptions(resolution=360), LIMITS, WHITE, LISTED)
+    assert 0 < content.check_seconds(small) < content.check_seconds(large) < 3
+    assert content.check_seconds(large._replace(duration=None)) == 0.0
 
 
 def test_the_check_of_a_copy_is_expected() -> None:

@@ -19,9 +19,10 @@ from media_converter.contract import (
     OutputResult,
     OutputState,
     PlannedOutput,
+    Progress,
     Report,
 )
-from media_converter.report_json import dump_report, parse_report
+from media_converter.report_json import dump_report, parse_progress, parse_report
 from media_converter.running.folding import fold, keep_ends
 from media_converter.running.report import Reporter
 
@@ -124,6 +125,38 @@ def test_a_report_is_rewritten_in_place_and_always_complete(tmp_path: Path) -> N
     assert report
     assert report.reason is ExitReason.COMPLETED
     assert report.logs.count("\n") == 1
+
+
+def printed_estimates(capsys: pytest.CaptureFixture[str]) -> list[int | None]:
+    lines = capsys.readouterr().out.splitlines()
+    return [p.eta_seconds for line in lines if (p := parse_progress(line)) is not None]
+
+
+def test_the_first_estimate_is_printed_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of two seconds may end before the next line is due."""
+    moments = iter([0.0, 1.0, 1.25, 1.5, 1.75, 2.0])
+    moment = [next(moments)]
+    reporter = Reporter(str(tmp_path / "none"), now=lambda: moment[0])
+    for estimate in (None, None, 2, 2, 2):
+        moment[0] = next(moments)
+        reporter.progress = Progress(percent=10, eta_seconds=estimate)
+        reporter.tick()
+    # At 1 s nothing is known, at 1.5 s something is, and at 2 s a line is due.
+    assert printed_estimates(capsys) == [None, 2, 2]
+
+
+def test_time_passes_while_there_is_no_new_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as while an output is checked."""
+    moment = [0.0]
+    reporter = Reporter(str(tmp_path / "none"), now=lambda: moment[0])
+    reporter.progress = Progress(percent=99, speed=2.0, eta_seconds=6)
+    for moment[0] in (1.0, 5.0, 20.0):
+        reporter.tick()
+    assert printed_estimates(capsys) == [5, 1, 0]
 
 
 def test_lines_that_differ_only_in_numbers_are_folded() -> None:

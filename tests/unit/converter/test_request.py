@@ -9,8 +9,9 @@ import pytest
 
 from media_converter.contract import ConversionType, ExitReason
 from media_converter.errors import ConversionError
-from media_converter.options import MAX_SIDE, STAGES, ImageOptions, VideoOptions
+from media_converter.options import MAX_SIDE, STAGES
 from media_converter.request import name_output, output_paths, read_request
+from media_converter.typed_options import ImageOptions, VideoOptions
 
 SHA256 = "a" * 64
 THUMB = {"conversionType": "extract_thumbnail", "outputFile": "/out/a.jpg"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
-from media_converter.options import MAX_TILES, StoryboardOptions, output_files
+from media_converter.options import MAX_TILES, output_files
 from media_converter.planning.plan import Position
 from media_converter.planning.storyboard import (
     MAX_PIXELS,
@@ -31,6 +31,7 @@ from media_converter.planning.storyboard import (
 )
 from media_converter.running.existing import MAX_BESIDE_BYTES
 from media_converter.running.storyboard import is_like
+from media_converter.typed_options import StoryboardOptions
 from tests.unit.converter.builders import INFO, LIMITS, VIDEO, WHITE, value_of
 
 

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media_converter.contract import ConversionType
-from media_converter.options import OptionError, VideoOptions, parse
-from media_converter.planning.plan import Evidence, colour_step
+from media_converter.options import OptionError, parse
+from media_converter.planning.plan import Evidence, luma_step
 from media_converter.planning.video import can_copy_video, output_size, plan_video
 from media_converter.planning.video_fit import fit_video
+from media_converter.typed_options import VideoOptions
 from tests.unit.converter.builders import INFO, LIMITS, STEADY, VIDEO, WHITE, value_of
 
 SIDES = st.integers(2, 16384)
@@ -94,11 +95,9 @@ def test_the_input_is_looked_at_where_the_output_is() -> None:
     options = VideoOptions(size=(360, 720), fit="cover")
     plan = plan_video(INFO, options, LIMITS, WHITE)
     assert plan.kept == (360 / 1280, 1.0)
-    assert "crop=iw*0.2812:ih*1.0000" in value_of(
-        colour_step(LIMITS, 0, 0.0, plan.kept).argv, "-vf"
-    )
+    assert "crop=iw*0.2812:ih*1.0000" in value_of(luma_step(LIMITS, 0, 0.0, plan.kept).argv, "-vf")
     whole = plan_video(INFO, VideoOptions(size=(360, 720)), LIMITS, WHITE)
-    assert "crop" not in value_of(colour_step(LIMITS, 0, 0.0, whole.kept).argv, "-vf")
+    assert "crop" not in value_of(luma_step(LIMITS, 0, 0.0, whole.kept).argv, "-vf")
 
 
 def test_the_box_is_what_a_viewer_sees() -> None:

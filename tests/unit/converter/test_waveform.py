@@ -13,10 +13,10 @@ import pytest
 
 from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
-from media_converter.options import WaveformOptions
 from media_converter.planning.waveform import MAX_BLOCKS, Columns, as_byte, block_samples, rows
 from media_converter.running import waveform
 from media_converter.running.waveform import Levels, PeakReader, PeaksDocument, is_wrong
+from media_converter.typed_options import WaveformOptions
 from tests.unit.converter.builders import AUDIO
 
 

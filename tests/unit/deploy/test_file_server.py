@@ -9,6 +9,7 @@ import pytest
 
 from conversion_operator.controller.settings import Settings
 from converter_gateway.file_client import SECRET_FOLDER
+from converter_gateway.file_signature import mounted_folder
 from converter_gateway.settings import GatewaySettings
 from tests.unit.deploy.charts import chart_objects
 from tests.unit.deploy.rendering import GATEWAY, find
@@ -93,15 +94,29 @@ def test_the_chart_has_it_for_the_namespaces_that_want_it() -> None:
     (deployment,) = of_chart("Deployment", "a", **VOLUME)
     assert of_chart("Deployment", "b") == []
     pod = deployment["spec"]["template"]["spec"]
-    assert pod["containers"][0]["volumeMounts"][0]["subPath"] == "tenants/a"
-    assert pod["containers"][0]["env"][1] == {
-        "name": "FILES_FOLDER",
-        "value": VOLUME["CONVERTER_VOLUME_FOLDER"],
-    }
+    assert served(pod) == "tenants/a"
     assert pod["securityContext"]["runAsUser"] == 33
     (policy,) = of_chart("NetworkPolicy", "a")
     labels = policy["spec"]["ingress"][0]["from"][0]["namespaceSelector"]["matchLabels"]
     assert labels == {"kubernetes.io/metadata.name": "release"}
+
+
+def served(pod: Any) -> str:
+    """The folder that a file server says it serves. It sees no other."""
+    (container,) = pod["containers"]
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "shared")
+    assert mount["subPathExpr"] == "$(FILES_FOLDER)"
+    assert "subPath" not in mount
+    # A variable can refer to those before it.
+    assert [each["name"] for each in container["env"]] == ["POD_NAMESPACE", "FILES_FOLDER"]
+    return str(container["env"][1]["value"])
+
+
+def test_it_sees_no_other_folder_than_it_says() -> None:
+    pod = of_overlay("Deployment")["spec"]["template"]["spec"]
+    assert mounted_folder(served(pod)) == ""
+    (deployment,) = of_chart("Deployment", "a")
+    assert mounted_folder(served(deployment["spec"]["template"]["spec"])) == ""
 
 
 def test_without_a_value_the_chart_has_what_the_component_has() -> None:

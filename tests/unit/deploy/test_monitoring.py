@@ -139,6 +139,22 @@ def test_no_panel_adds_a_series_or_adds_up_installations() -> None:
             assert "by (namespace, queue)" in expression
 
 
+def test_the_legend_names_all_that_the_series_of_a_query_differ_in() -> None:
+    """Two installations in one dashboard must not have two numbers with the same name."""
+    found = set()
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", ()):
+            grouped = re.search(r"\bby \(([^)]+)\)", target["expr"])
+            labels = set(grouped[1].split(", ")) - {"le"} if grouped else {"namespace"}
+            found.add(panel["title"])
+            named_by = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            assert labels == named_by, f"{panel['title']}: {target['legendFormat']}"
+        if panel["type"] == "stat":
+            # What an administrator sees first.
+            assert all("{{namespace}}" in t["legendFormat"] for t in panel["targets"])
+    assert len(found) > 15
+
+
 def with_monitoring(tmp_path: Path) -> str:
     deploy = tmp_path / "deploy"
     shutil.copytree(DEPLOY, deploy, ignore=shutil.ignore_patterns("samples"))

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from tests.unit.deploy.charts import by_name, run_helm
 from tests.unit.deploy.rendering import OPERATOR, ROOT, of_kind, render
 
 IMAGES = ("my-converter", "my-converter-gateway", "my-converter-operator")
+PLUGIN = (
+    *("conversion.yaml", "kubectl-conversion", "kubectl-conversion.tar.gz"),
+    "kubectl_complete-conversion",
+)
 DIGEST = f"sha256:{'a' * 64}"
 PREFIX = "registry.example.com/media/"
 DOCKER = f"""#!/usr/bin/env bash
@@ -69,11 +74,12 @@ def executable(path: Path, text: str) -> None:
 def checkout(tmp_path: Path) -> Path:
     """A clone with one commit, whose images are not built."""
     clone = tmp_path / "clone"
-    for folder in ("hack", "charts", "crds", "deploy"):
+    for folder in ("hack", "charts", "crds", "deploy", "plugin"):
         shutil.copytree(
             ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("media", "__pycache__")
         )
-    shutil.copy(ROOT / ".gitignore", clone)
+    for file in (".gitignore", "LICENSE"):
+        shutil.copy(ROOT / file, clone)
     for script in ("images", "base-image"):
         executable(clone / "hack" / script, '#!/bin/sh\necho "$0 $*" >>"$CALLS"\n')
     git(clone, "init", "--quiet")
@@ -104,13 +110,21 @@ def release(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_a_release_has_everything_with_its_version_and_its_registry(checkout: Path) -> None:
-    done = release(checkout, "1.2.3", PREFIX)
+    done = release(checkout, "1.2.3", PREFIX, "https://releases.example.com/1.2.3")
     assert done.returncode == 0, done.stderr
     dist = checkout / "dist"
     names = [f"{image}-1.2.3.{end}" for image in IMAGES for end in ("cdx.json", "tar")]
     assert sorted(path.name for path in dist.iterdir()) == sorted(
-        [*names, "SHA256SUMS", "install.yaml", "my-network-converter-1.2.3.tgz"]
+        [*names, *PLUGIN, "SHA256SUMS", "install.yaml", "my-network-converter-1.2.3.tgz"]
     )
+    krew = yaml.safe_load((dist / "conversion.yaml").read_text(encoding="utf-8"))["spec"]
+    assert krew["version"] == "v1.2.3"
+    (platform,) = krew["platforms"]
+    assert platform["uri"] == "https://releases.example.com/1.2.3/kubectl-conversion.tar.gz"
+    archive = (dist / "kubectl-conversion.tar.gz").read_bytes()
+    assert platform["sha256"] == hashlib.sha256(archive).hexdigest()
+    with zipfile.ZipFile(dist / "kubectl-conversion") as plugin:
+        assert plugin.read("kubectl_conversion/version.txt") == b"1.2.3\n"
     calls = (checkout.parent / "calls").read_text(encoding="utf-8")
     assert f"hack/images --release 1.2.3 {PREFIX}\n" in calls
     assert "hack/base-image --refresh\n" in calls
@@ -167,6 +181,14 @@ def test_a_release_needs_a_version(checkout: Path, version: str) -> None:
     done = release(checkout, version)
     assert done.returncode == 1
     assert "make release VERSION=0.2.0" in done.stderr
+    assert not (checkout / "dist").exists()
+
+
+@pytest.mark.parametrize("url", ["http://releases.example.com", "https://a b", 'https://a"b'])
+def test_the_address_of_the_plugin_is_an_https_url(checkout: Path, url: str) -> None:
+    done = release(checkout, "1.2.3", PREFIX, url)
+    assert done.returncode == 1
+    assert "is not an https URL" in done.stderr
     assert not (checkout / "dist").exists()
 
 

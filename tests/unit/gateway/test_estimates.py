@@ -175,8 +175,15 @@ async def test_four_of_a_type_say_nothing() -> None:
     assert told(store_of(*failed, *waits), "w") == (None, None), "one that failed says nothing"
 
 
+@pytest.mark.parametrize("reason", ["Paused", "QueueHeld", "ClaimMissing", "QueueMissing"])
+async def test_what_holds_all_of_a_queue_leaves_no_estimate_in_it(reason: str) -> None:
+    store = store_of(*history(), running("r", 90), queued("a", reason), queued("b"))
+    assert (told(store, "a"), told(store, "b")) == ((None, None), (None, None))
+    assert told(store, "r") != (None, None)
+
+
 @pytest.mark.parametrize(
-    "reason", ["Paused", "QueueHeld", "PathBusy", "WaitingForInput", "ClaimMissing", "QueueMissing"]
+    "reason", ["PathBusy", "WaitingForInput", "QuotaExceeded", "ProfileMissing", "Suspended"]
 )
 async def test_what_is_held_has_no_estimate_and_delays_nobody(reason: str) -> None:
     store = store_of(*history(), running("r", 90), queued("a", reason), queued("b"))
@@ -203,7 +210,9 @@ def backing_off(name: str, reason: str) -> Conversion:
 async def test_what_is_held_in_its_back_off_has_no_estimate_either(reason: str) -> None:
     store = store_of(*history(), running("r", 90), backing_off("a", reason), queued("b"))
     assert [name for _, name, place in store.queue() if place.not_before] == ["a"]
-    assert (told(store, "a"), told(store, "b")) == ((None, None), (text(90), text(190)))
+    shared = reason in ("Paused", "QueueHeld")
+    other = (None, None) if shared else (text(90), text(190))
+    assert (told(store, "a"), told(store, "b")) == ((None, None), other)
 
 
 async def test_a_back_off_delays_the_start() -> None:

@@ -19,6 +19,7 @@ from converter_gateway.file_signature import (
     FileRequest,
     is_proof,
     is_valid,
+    mounted_folder,
     prove,
     read_secret,
     sign,
@@ -75,6 +76,20 @@ def test_an_answer_proves_the_secret() -> None:
     assert not is_proof(b"another secret!!", "signature", "10", proof)
     # What the API sends is no proof.
     assert not is_proof(SECRET, sign(SECRET, REQUEST), "", sign(SECRET, REQUEST))
+
+
+def test_the_folder_is_the_one_that_the_kubelet_mounts() -> None:
+    assert mounted_folder(".") == ""
+    assert mounted_folder("tenants/media") == "tenants/media"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "/", "/a", "a/", "a//b", "..", "a/../b", "./a", "tenants/{namespace}", "$(POD_NAMESPACE)"],
+)
+def test_a_folder_that_the_kubelet_reads_in_another_way_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="FILES_FOLDER is"):
+        mounted_folder(text)
 
 
 def test_the_secret_of_a_namespace_replaces_the_common_one(tmp_path: Path) -> None:

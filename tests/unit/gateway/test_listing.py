@@ -22,7 +22,9 @@ from tests.component.support.tools import conversion_job
 KINDS = ("video_to_mp4", "audio_to_mp3")
 
 
-def body(name: str, second: int = 0, phase: str = "", **spec: Any) -> dict[str, Any]:
+def body(
+    name: str, second: int = 0, phase: str = "", ended: int | None = None, **spec: Any
+) -> dict[str, Any]:
     made = conversion_job(name, **spec)
     made["metadata"] |= {
         "uid": f"uid-{name}",
@@ -32,11 +34,15 @@ def body(name: str, second: int = 0, phase: str = "", **spec: Any) -> dict[str, 
     }
     if phase:
         made["status"] = {"phase": phase, "reason": "R", "message": "m", "conditions": []}
+    if phase and ended is not None:
+        made["status"]["completionTime"] = f"2026-01-02T03:05:{ended:02}Z"
     return made
 
 
-def record(name: str, second: int = 0, phase: str = "", **spec: Any) -> Record:
-    return record_of(parse_conversion(body(name, second, phase, **spec)))
+def record(
+    name: str, second: int = 0, phase: str = "", ended: int | None = None, **spec: Any
+) -> Record:
+    return record_of(parse_conversion(body(name, second, phase, ended, **spec)))
 
 
 RECORDS = st.builds(
@@ -44,6 +50,7 @@ RECORDS = st.builds(
     st.sampled_from("abcdefgh"),
     st.integers(0, 3),
     st.sampled_from(["", "Queued", "Running", "Succeeded", "Failed"]),
+    st.integers(0, 3) | st.none(),
     queue=st.sampled_from(["default", "bulk"]),
 )
 
@@ -69,6 +76,7 @@ def test_the_lists_are_those_of_a_sort_after_any_changes(
         set[Phase](),
         {Phase.QUEUED},
         {Phase.FAILED},
+        {Phase.SUCCEEDED, Phase.FAILED},
         {Phase.RUNNING, Phase.SUCCEEDED},
         {Phase.QUEUED, Phase.FAILED},
     ):
@@ -80,10 +88,42 @@ def test_the_lists_are_those_of_a_sort_after_any_changes(
             assert list(listing.names(phases, after)) == names[number + 1 :]
 
 
-@pytest.mark.parametrize("phases", [(), (Phase.QUEUED,)])
+def test_those_that_have_ended_are_in_the_order_of_their_ends() -> None:
+    listing = Listing()
+    for one in (
+        *(
+            record("a", 1, "Succeeded", 9),
+            record("b", 2, "Succeeded", 3),
+            record("c", 3, "Running"),
+        ),
+        *(record("d", 4, "Failed", 5), record("e", 5, "Failed", 3), record("f", 6, "Failed")),
+    ):
+        listing.move(None, one)
+    assert list(listing.names({Phase.SUCCEEDED}, None)) == ["a", "b"]
+    assert list(listing.names({Phase.FAILED}, None)) == ["d", "e", "f"], "f tells no end"
+    ended = {Phase.SUCCEEDED, Phase.FAILED}
+    assert list(listing.names(ended, None)) == ["a", "d", "e", "b", "f"]
+    assert list(listing.names(ended | {Phase.RUNNING}, None)) == ["f", "e", "d", "c", "b", "a"]
+    # What ends between two pages comes before the first one.
+    after = key_of(record("d", 4, "Failed", 5), ended)
+    listing.move(record("c", 3, "Running"), record("c", 3, "Succeeded", 12))
+    assert list(listing.names(ended, after)) == ["e", "b", "f"]
+
+
+@pytest.mark.parametrize("phases", [(), (Phase.QUEUED,), (Phase.FAILED,)])
 @pytest.mark.parametrize(
     "token",
-    ["x", "bm9uc2Vuc2U", "W10", "WzEsMl0", "e30", "ü", "a" * 3000, "WyJhIiwiYiIsMSwiYyIsImQiXQ"],
+    [
+        "x",
+        "bm9uc2Vuc2U",
+        "W10",
+        "WzEsMl0",
+        "e30",
+        "ü",
+        "a" * 3000,
+        "WyJhIiwiYiIsMSwiYyIsImQiXQ",
+        "WzEsMiwzXQ",
+    ],
 )
 def test_other_texts_are_no_tokens(token: str, phases: tuple[Phase, ...]) -> None:
     with pytest.raises(ValueError, match=r"it is|Invalid isoformat"):

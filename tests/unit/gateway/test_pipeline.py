@@ -23,7 +23,7 @@ from converter_gateway.pipeline import Content, NewJob, PlannedJob, choose_job, 
 from converter_gateway.records import record_of
 from converter_gateway.rules import BUILT_IN_FILE, ContentRules, KeepExtension, parse_rules
 from converter_gateway.store import Store
-from media_converter.options import has_forbidden_character
+from media_converter.forbidden_paths import has_forbidden_character
 
 TEXT = BUILT_IN_FILE.read_text(encoding="utf-8")
 RULES = parse_rules(TEXT)
@@ -568,8 +568,8 @@ async def test_the_store_knows_the_owner_of_every_output() -> None:
         store = Store()
         store.replace(ObjectList((record_of(conversion),), "9"))
         for path in owner.outputs:
-            assert store.writers(path) == {conversion.key.name}
+            assert store.contents.writers(path) == {conversion.key.name}
         assert len(owner.outputs) == 2
-        assert store.claimants(owner.claim) == {conversion.key.name}
+        assert store.contents.claimants(owner.claim) == {conversion.key.name}
         store.replace(ObjectList((), "10"))
-        assert not any(map(store.writers, owner.outputs))
+        assert not any(map(store.contents.writers, owner.outputs))

@@ -8,20 +8,18 @@ from typing import Any
 
 from conversion_operator.api.spec import ConversionJobSpec, normal_path
 from conversion_operator.api.status import Attempt, ConversionJobStatus, Retries
-from conversion_operator.core.identity import KEY_BYTES, MarkKey
-from conversion_operator.core.manifest import attempt_job_name
-from conversion_operator.core.model import (
+from conversion_operator.core.children import (
     CONVERSION_KIND,
     JOB_KIND,
     Children,
     Controller,
-    Conversion,
     Job,
-    Key,
     Pod,
-    Policy,
     Terminated,
 )
+from conversion_operator.core.identity import KEY_BYTES, MarkKey
+from conversion_operator.core.manifest import attempt_job_name
+from conversion_operator.core.model import Conversion, Key, Policy
 from conversion_operator.core.plan import Plan, Snapshot
 from conversion_operator.core.reconcile import decide
 from media_converter.contract import EXIT_CODES, ExitReason, Output, Progress, Report

@@ -12,8 +12,9 @@ from fractions import Fraction
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.core.admission import Obstacles
+from conversion_operator.core.children import Children
 from conversion_operator.core.conversion_queues import QueueLimits
-from conversion_operator.core.model import EPOCH, Children, Conversion, Policy
+from conversion_operator.core.model import EPOCH, Conversion, Policy
 from conversion_operator.core.paths import (
     EndedWriters,
     FindWriters,

@@ -9,7 +9,8 @@ from datetime import datetime
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import ConversionJobStatus, Phase
 from conversion_operator.core.admission import AdmissionPass, Obstacles, Selection
-from conversion_operator.core.model import Children, Conversion, Key, Policy
+from conversion_operator.core.children import NO_CHILDREN, Children
+from conversion_operator.core.model import Conversion, Key, Policy
 from conversion_operator.core.paths import FindWriters
 from conversion_operator.core.plan import Block
 from conversion_operator.core.queue import Queue
@@ -46,7 +47,7 @@ def new_queue(
 ) -> Queue:
     """A queue that has seen every conversion."""
     queue = Queue(
-        lambda uid: (conversions.get(uid), children.get(uid, Children())),
+        lambda uid: (conversions.get(uid), children.get(uid, NO_CHILDREN)),
         find_writers,
         {} if reserved is None else reserved,
         policy,

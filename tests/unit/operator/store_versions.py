@@ -7,7 +7,8 @@ from typing import Any
 
 from conversion_operator.cluster.objects import WatchEvent
 from conversion_operator.controller.store import Store
-from conversion_operator.core.model import Conversion, Job, Pod
+from conversion_operator.core.children import Job, Pod
+from conversion_operator.core.model import Conversion
 from tests.unit.operator.builders import (
     UID,
     conversion,

@@ -10,7 +10,8 @@ import pytest
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.core.admission import AdmissionPass, Obstacles, unseen_slots
-from conversion_operator.core.model import Children, Conversion, Policy
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.start_limits import MAX_ADMISSIONS, MAX_NAMESPACES, StartLimits
 from tests.unit.operator.builders import (
@@ -266,7 +267,7 @@ def test_an_attempt_whose_spec_cannot_be_read_keeps_its_paths_busy() -> None:
 
 def test_what_is_deleted_with_orphan_propagation_does_not_queue() -> None:
     (subject,) = many(1)
-    assert queue_of([replace(subject, deleting=True, orphaning=True)]).order == ()
+    assert queue_of([replace(subject, deleting=True, orphans_dependents=True)]).order == ()
 
 
 def test_paused() -> None:

@@ -50,7 +50,7 @@ TOO_MUCH: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"resources": {"requests": {"memory": "2Gi"}}},
-        "requests.memory is 2Gi|the limit is 1Gi, the setting CONVERTER_LIMITS_MEMORY",
+        "requests.memory is 2Gi|the limit is 1Gi (from the setting CONVERTER_LIMITS_MEMORY)",
     ),
     ({"priority": 11}, "priority is 11|PRIORITY allows at most 10"),
     ({"timeoutSeconds": 3601}, "timeoutSeconds is 3601|TIMEOUT_SECONDS allows at most 3600"),

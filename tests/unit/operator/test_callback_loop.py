@@ -58,7 +58,9 @@ def make_loop(tmp_path: Path, sender: SilentSender, *, due: bool) -> CallbackLoo
     secret.write_text("a secret of sixteen bytes", encoding="utf-8")
     store = Store(lambda _: None)
     settings = SimpleNamespace(
-        converter_callback_url="", callback_hosts=HostLists(frozenset({HOST}))
+        converter_traces_url="",
+        converter_callback_url="",
+        callback_hosts=HostLists(frozenset({HOST})),
     )
     context: Any = SimpleNamespace(
         cluster=SimpleNamespace(now=lambda: at(100)),

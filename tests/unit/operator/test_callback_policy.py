@@ -25,9 +25,8 @@ from conversion_operator.controller.settings import Settings
 from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion
 from conversion_operator.core.reconcile import callback_url, decide
+from conversion_operator.core.status_size import STATUS_MAX_BYTES, limit_status_size
 from conversion_operator.core.transitions import (
-    STATUS_MAX_BYTES,
-    shorten_log,
     with_pending_callback_if_ended,
 )
 from media_converter.contract import ExitReason
@@ -323,7 +322,7 @@ def test_a_full_status_has_room_for_what_becomes_of_the_callback() -> None:
     full = status(DONE).model_copy(
         update={"logs": "<" * 2048, "message": "&" * 1024, "attempts": None}
     )
-    fitted = shorten_log(full)
+    fitted = limit_status_size(full)
     longest = Notification(
         state=NotifyState.DELIVERED,
         attempts=10**6,

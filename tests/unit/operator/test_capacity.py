@@ -11,9 +11,9 @@ from conversion_operator.api.queues import StopPolicy
 from conversion_operator.controller.family import Family
 from conversion_operator.core.admission import AdmissionPass, Obstacles
 from conversion_operator.core.capacity import Capacity
+from conversion_operator.core.children import Children
 from conversion_operator.core.conversion_queues import ConversionQueues, QueueLimits
 from conversion_operator.core.identity import Evidence
-from conversion_operator.core.model import Children
 from conversion_operator.core.work_class import WorkClass
 from tests.unit.operator.builders import KEY, POLICY, UID, at, children, conversion, job, running
 from tests.unit.operator.queueing import new_queue
@@ -80,7 +80,7 @@ def test_a_reservation_counts_in_the_queue_that_admitted_it() -> None:
     moved = replace(conversion(), queue="other")
     queue = new_queue({UID: moved}, {}, POLICY, {UID: "my-network"})
     assert queue.slots_by_class() == {("my-network", WorkClass("other", False)): 1}
-    queue.reserved_in = {UID: "q"}
+    queue.reserved_conversion_queues = {UID: "q"}
     assert queue.slots_by_class() == {("my-network", VIDEO): 1}
 
 

@@ -10,9 +10,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from conversion_operator.api.conversion_options import ConversionOptions
 from conversion_operator.api.crd import build_crd
 from conversion_operator.api.reasons import REASONS, Reason
-from conversion_operator.api.spec import ConversionJobSpec, ConversionOptions
+from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
 from hack.generate import generated_files
 from media_converter.contract import ConversionType, ExitReason

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from conversion_operator.cluster.admissions import MAX_TIMES, format_times, parse_times
 from conversion_operator.core.admission import AdmissionPass, Obstacles
+from conversion_operator.core.children import Children
 from conversion_operator.core.conversion_queues import ConversionQueues
 from conversion_operator.core.fair_sharing import VirtualTimes
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.queue import Queue
 from conversion_operator.core.start_limits import MAX_ADMISSIONS
 from tests.unit.operator.builders import POLICY, at, conversion

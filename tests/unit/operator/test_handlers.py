@@ -30,6 +30,12 @@ def test_a_version_that_a_list_has_shown_is_not_parsed_again(
     assert is_known(store, WatchEvent(kind, version, body)) is known
 
 
+def test_an_event_that_kopf_could_not_identify_stops_nothing() -> None:
+    store = Store(lambda _: None)
+    store.update(conversion())
+    assert not is_known(store, WatchEvent("ADDED", "1", {}))
+
+
 def test_kopf_copies_no_object_to_compare_it_later() -> None:
     """No handler needs the difference. By default, kopf copies the whole object for each event."""
     storage = _settings().persistence.diffbase_storage

@@ -18,6 +18,7 @@ from conversion_operator.cluster.mark_key import (
     parse_key,
 )
 from conversion_operator.controller.leadership import Leadership
+from conversion_operator.core.children import CONVERSION_KIND, JOB_KIND, Controller, Job, Pod
 from conversion_operator.core.identity import (
     KEY_BYTES,
     Bound,
@@ -27,7 +28,6 @@ from conversion_operator.core.identity import (
     identify_pods,
 )
 from conversion_operator.core.manifest import sweep_name
-from conversion_operator.core.model import CONVERSION_KIND, JOB_KIND, Controller, Job, Pod
 from tests.unit.operator.builders import KEY, T0, UID, at, job, pod
 
 NAMESPACE = "my-network"

@@ -9,7 +9,8 @@ import pytest
 from conversion_operator.api.names import MANAGER_PREFIX
 from conversion_operator.api.status import ConversionJobStatus, Notification, NotifyState, Phase
 from conversion_operator.core import leaving
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
 from tests.unit.operator import builders
 from tests.unit.operator.builders import children
 
@@ -84,8 +85,8 @@ def test_what_is_left_after_the_end_is_deleted_first() -> None:
     )
     assert not is_under_way(ended, gone)
     assert not is_under_way(None, gone)
-    orphaning = replace(ended, deleting=True, orphaning=True)
-    assert not is_under_way(orphaning, left)
+    orphans_dependents = replace(ended, deleting=True, orphans_dependents=True)
+    assert not is_under_way(orphans_dependents, left)
 
 
 def test_an_attempt_whose_status_cannot_be_read_keeps_nothing_once_it_is_over() -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.model import Conversion, Pod
+from conversion_operator.core.children import Pod
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import DeletePod
 from tests.unit.operator.builders import (
     POLICY,

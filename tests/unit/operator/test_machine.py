@@ -26,8 +26,9 @@ from conversion_operator.cluster.parsing import PARSERS, parse_conversion
 from conversion_operator.controller.store import Store
 from conversion_operator.core.admission import AdmissionPass, Obstacles
 from conversion_operator.core.attempts import awaits_attempt, latest_attempt_number
+from conversion_operator.core.children import JOB_KIND, Job
 from conversion_operator.core.manifest import CONTAINER, build_job, job_name
-from conversion_operator.core.model import JOB_KIND, Conversion, Job, Policy
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteConversion, DeleteJob, DeletePod, Plan, Snapshot
 from conversion_operator.core.reconcile import decide, decide_without_conversion
 from media_converter.contract import EXIT_CODES, ExitReason

@@ -21,8 +21,9 @@ from conversion_operator.core.model import Conversion
 from conversion_operator.core.outputs import merge
 from conversion_operator.core.plan import Plan
 from conversion_operator.core.reconcile import callback_url, decide
+from conversion_operator.core.status_size import STATUS_MAX_BYTES, limit_status_size
 from conversion_operator.core.sweep import may_want_sweep
-from conversion_operator.core.transitions import STATUS_MAX_BYTES, Transition, shorten_log
+from conversion_operator.core.transitions import Transition
 from conversion_operator.core.work_class import is_light
 from media_converter.contract import (
     EXIT_CODES,
@@ -331,7 +332,7 @@ def test_eight_outputs_that_all_fail_fit_with_the_longest_texts(sign: str, facts
     # What the operator has merged from several reports can be larger than one report.
     stored = Transition.to(snapshot(subject), Phase.FAILED, "Reason", report.message).status
     stored = stored.model_copy(update={"outputs": merge(None, report.outputs), "logs": "<" * 2000})
-    fitted = shorten_log(stored)
+    fitted = limit_status_size(stored)
     assert printed(fitted) <= STATUS_MAX_BYTES
     assert fitted.outputs
     for each in fitted.outputs:
@@ -378,7 +379,7 @@ def test_a_forged_report_never_exceeds_the_bound_of_a_status(sign: str) -> None:
     stored = transition.status.model_copy(
         update={"attempts": closed, "outputs": merge(None, report.outputs), "logs": sign * 500}
     )
-    fitted = shorten_log(stored)
+    fitted = limit_status_size(stored)
     assert printed(fitted) <= STATUS_MAX_BYTES
     assert len(fitted.outputs or ()) == MAX_OUTPUTS
     assert all(each.message for each in fitted.attempts or ())
@@ -399,7 +400,7 @@ def test_logs_are_cut_before_messages() -> None:
     failed = FAILED._replace(message="m" * MAX_OUTPUT_MESSAGE_LENGTH)
     stored = Transition.to(snapshot(subject), Phase.FAILED, "Reason", "é" * 512).status
     stored = stored.model_copy(update={"outputs": merge(None, [failed] * 8), "logs": "<" * 2000})
-    fitted = shorten_log(stored)
+    fitted = limit_status_size(stored)
     assert len(fitted.logs or "") < 2000
     assert fitted.outputs == stored.outputs
 

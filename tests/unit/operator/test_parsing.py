@@ -22,9 +22,10 @@ from conversion_operator.cluster.parsing import (
     parse_list,
 )
 from conversion_operator.controller.settings import Settings
+from conversion_operator.core.children import CONVERSION_KIND, Controller
 from conversion_operator.core.identity import Evidence
 from conversion_operator.core.manifest import CONTAINER, build_job
-from conversion_operator.core.model import CONVERSION_KIND, IMAGE_MAX_LENGTH, Controller
+from conversion_operator.core.model import IMAGE_MAX_LENGTH
 from tests.unit.operator.builders import (
     KEY,
     POLICY,
@@ -75,7 +76,7 @@ def test_several_outputs() -> None:
     assert parsed.output_paths == ("/b.jpg", "/b.mp4")
     assert parsed.output_types == ("extract_thumbnail", "video_to_mp4")
     assert (parsed.conversion_type, parsed.output_file) == ("", "")
-    assert parsed.has_several
+    assert parsed.has_output_list
     dry = parse_conversion(body(spec=LISTED | {"dryRun": True}))
     assert (dry.output_paths, dry.output_types, dry.dry_run) == ((), parsed.output_types, True)
 
@@ -157,9 +158,9 @@ def test_the_rest_of_a_spec_is_read(changes: Any) -> None:
 def test_an_orphan_finalizer_says_nothing_before_the_deletion() -> None:
     """Whoever creates the object can give it this finalizer."""
     finalizers = {"finalizers": ["orphan"]}
-    assert not parse_conversion(body(metadata=META | finalizers)).orphaning
+    assert not parse_conversion(body(metadata=META | finalizers)).orphans_dependents
     deleting = finalizers | {"deletionTimestamp": "2026-01-01T00:00:00Z"}
-    assert parse_conversion(body(metadata=META | deleting)).orphaning
+    assert parse_conversion(body(metadata=META | deleting)).orphans_dependents
 
 
 @pytest.mark.parametrize(("notify", "has"), [({}, False), ({"notify": {"uri": "x"}}, True)])

@@ -15,7 +15,7 @@ from converter_gateway.errors import ApiError
 from converter_gateway.requests import parse_convert
 from media_converter.errors import ConversionError
 from media_converter.files import paths
-from media_converter.options import (
+from media_converter.forbidden_paths import (
     FORBIDDEN_CHARACTERS,
     NO_FORBIDDEN_CHARACTERS,
     NOT_IN_LOG_FOLDER,

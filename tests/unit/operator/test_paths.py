@@ -22,7 +22,8 @@ from conversion_operator.api.status import (
 from conversion_operator.cluster.parsing import parse_conversion
 from conversion_operator.core import paths
 from conversion_operator.core.admission import Obstacles
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import Block, Snapshot
 from conversion_operator.core.reconcile import decide
 from conversion_operator.core.transitions import Transition

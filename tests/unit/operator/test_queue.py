@@ -14,9 +14,11 @@ from conversion_operator.controller.queued_statuses import REASONS_WRITTEN, Queu
 from conversion_operator.controller.store import Store
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.core.admission import AdmissionPass, Obstacles
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.namespace_queue import NamespaceQueue
 from conversion_operator.core.queue import Queue
+from conversion_operator.core.standing import Standing, find_standing
 from tests.unit.operator.builders import POLICY, at, children, conversion, ended, job, pod, step
 from tests.unit.operator.queueing import new_queue
 
@@ -85,6 +87,29 @@ def test_the_end_of_one_writer_visits_the_next_one_only(monkeypatch: pytest.Monk
     queue.observe("u0")
     assert run_pass(queue) == ("u1",)
     assert visits.count <= 2
+
+
+def test_a_mark_without_a_change_finds_no_standing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    conversions, reserved = waiting(2), dict[str, str]()
+    queue = new_queue(conversions, {}, POLICY, reserved)
+    run_pass(queue, 3)
+    found: list[str] = []
+
+    def counted(uid: str, *state: Any) -> Standing:
+        found.append(uid)
+        return find_standing(uid, *state)
+
+    monkeypatch.setattr("conversion_operator.core.queue.find_standing", counted)
+    queue.observe("u0")
+    assert (queue.update(NOW), found) == (False, [])
+    reserved["u0"] = "my-network"
+    conversions["u1"] = replace(conversions["u1"], cancel=True)
+    queue.observe("u0")
+    queue.observe("u1")
+    assert (queue.update(NOW), found) == (True, ["u0", "u1"])
+    queue.use_policy(replace(POLICY, enabled=False), ["u1"])
+    queue.update(NOW)
+    assert found == ["u0", "u1", "u1"]
 
 
 def test_readers_of_one_file_do_not_visit_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

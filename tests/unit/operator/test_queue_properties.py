@@ -20,8 +20,9 @@ from conversion_operator.api.status import (
     Retries,
 )
 from conversion_operator.core.admission import AdmissionPass, Obstacles
+from conversion_operator.core.children import Children, Suspension
 from conversion_operator.core.conversion_queues import ConversionQueues, QueueLimits
-from conversion_operator.core.model import EPOCH, Children, Conversion, Suspension
+from conversion_operator.core.model import EPOCH, Conversion
 from conversion_operator.core.plan import Block
 from conversion_operator.core.queue import Queue
 from conversion_operator.core.refusals import PodTimes

@@ -11,14 +11,15 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.model import Children, Conversion, Job, Pod
+from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import (
     Block,
     DeleteJob,
     Plan,
 )
 from conversion_operator.core.reconcile import decide
-from conversion_operator.core.running import find_silent
+from conversion_operator.core.running import child_to_read_events_of
 from media_converter.contract import Progress
 from tests.unit.operator.builders import (
     NONE,
@@ -121,7 +122,7 @@ class TestWaiting:
         assert "deleted" in status(subject).message
 
     def test_a_conversion_being_orphaned_is_left_alone(self) -> None:
-        subject = replace(conversion(), deleting=True, orphaning=True)
+        subject = replace(conversion(), deleting=True, orphans_dependents=True)
         assert decide(snapshot(subject, position=1)) == Plan()
         assert decide(snapshot(subject, children(job(), running()))) == Plan()
 
@@ -294,7 +295,7 @@ class TestShortRuns:
 def test_events_are_read_only_if_nothing_else_says_why(
     parts: Children, now: float, silent: Job | Pod | None
 ) -> None:
-    assert find_silent(parts, at(now)) == silent
+    assert child_to_read_events_of(parts, at(now)) == silent
 
 
 class TestRunning:

@@ -9,7 +9,7 @@ import pytest
 
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
-from conversion_operator.core.model import Children
+from conversion_operator.core.children import Children
 from conversion_operator.core.plan import (
     Action,
     DeleteJob,

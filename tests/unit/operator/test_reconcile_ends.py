@@ -16,7 +16,7 @@ from conversion_operator.core.plan import (
     DeletePod,
     Plan,
 )
-from conversion_operator.core.transitions import shorten_log
+from conversion_operator.core.status_size import limit_status_size
 from media_converter.contract import EXIT_CODES, ExitReason, Report
 from media_converter.report_json import dump_report
 from tests.unit.operator.builders import (
@@ -50,7 +50,7 @@ class TestRetry:
         report = Report(True, ExitReason.INPUT_DAMAGED, "m", logs="<" * 2048)
         end = ended(EXIT_CODES[ExitReason.INPUT_DAMAGED], "Error", dump_report(report).decode())
         stored = status(step(is_running(), children(job(), end), 12)[1])
-        assert stored == shorten_log(stored)
+        assert stored == limit_status_size(stored)
         assert 0 < len(stored.logs or "") < 2048
 
     def test_other_failures_are_retried(self) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from conversion_operator.core.admission import Obstacles
-from conversion_operator.core.model import Children, Conversion
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import DeleteJob
 from conversion_operator.core.sweep import SWEEP_ATTEMPT
 from tests.unit.operator.builders import (

@@ -11,7 +11,8 @@ from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
 from conversion_operator.core.admission import Obstacles
 from conversion_operator.core.attempts import next_attempt_at
-from conversion_operator.core.model import Children, Conversion, Job, Pod, Suspension
+from conversion_operator.core.children import Children, Job, Pod, Suspension
+from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import DeleteJob
 from conversion_operator.core.reconcile import decide
 from media_converter.contract import EXIT_CODES, ExitReason

@@ -10,8 +10,9 @@ import pytest
 from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
 from conversion_operator.controller.store import Store
+from conversion_operator.core.children import Children, Suspension
 from conversion_operator.core.identity import KEY_BYTES, MarkKey
-from conversion_operator.core.model import Children, Key, Policy, Suspension
+from conversion_operator.core.model import Key, Policy
 from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.reconcile import decide
 from tests.unit.operator.builders import (

@@ -10,7 +10,7 @@ import pytest
 from conversion_operator.cluster.objects import Object, ObjectList, Resource
 from conversion_operator.controller.list_history import HistoryWentBack
 from conversion_operator.controller.store import Store
-from conversion_operator.core.model import Job, Pod
+from conversion_operator.core.children import Job, Pod
 from tests.unit.operator.builders import (
     UID,
     conversion,

@@ -11,8 +11,8 @@ import pytest
 from conversion_operator.api.status import Attempt
 from conversion_operator.controller import family
 from conversion_operator.controller.store import Store
+from conversion_operator.core.children import Children, Pod
 from conversion_operator.core.identity import Identified, identify_pods
-from conversion_operator.core.model import Children, Pod
 from tests.unit.operator.builders import (
     UID,
     at,

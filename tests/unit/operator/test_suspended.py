@@ -12,8 +12,8 @@ from conversion_operator.api.status import Attempt, Phase
 from conversion_operator.cluster.parse_children import parse_job
 from conversion_operator.controller.family import Family
 from conversion_operator.core.admission import Obstacles
+from conversion_operator.core.children import Job, Pod, Suspension
 from conversion_operator.core.identity import Evidence
-from conversion_operator.core.model import Job, Pod, Suspension
 from conversion_operator.core.plan import DeleteJob
 from conversion_operator.core.reconcile import decide
 from conversion_operator.core.start_limits import StartLimits

@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from conversion_operator.core.admission import AdmissionPass, Obstacles
+from conversion_operator.core.children import Children, Job
 from conversion_operator.core.cleanup import plan_cleanup
 from conversion_operator.core.manifest import build_job, build_sweep, sweep_name
-from conversion_operator.core.model import Children, Conversion, Job, Policy
+from conversion_operator.core.model import Conversion, Policy
 from conversion_operator.core.plan import DeleteJob
 from conversion_operator.core.sweep import wants_sweep
 from media_converter.contract import EXIT_CODES, ExitReason

@@ -12,7 +12,13 @@ from conversion_operator.api import names
 from conversion_operator.api.status import Attempt, ConversionJobStatus, Phase
 from conversion_operator.api.trace_context import TraceParent, parse_traceparent
 from conversion_operator.core.model import Conversion
-from conversion_operator.core.trace import ATTEMPT, CONVERSION, WAITING, find_trace
+from conversion_operator.core.trace import (
+    ATTEMPT,
+    CONVERSION,
+    WAITING,
+    find_trace,
+    traceparent_of_callback,
+)
 from tests.unit.operator.builders import at, conversion
 
 UID = "0af76519-16cd-43dd-8448-eb211c80319c"
@@ -159,3 +165,21 @@ def test_no_span_ends_before_it_begins() -> None:
     trace = find_trace(subject(), status.model_copy(update={"completion_time": early}))
     assert trace is not None
     assert all(span.end >= span.start for span in trace.spans)
+
+
+def test_a_callback_belongs_to_the_span_of_its_conversion() -> None:
+    for traceparent, trace_id in (("", TRACE), (PARENT.replace("0af", "1af"), TRACE + (1 << 124))):
+        made = subject(traceparent)
+        trace = find_trace(made, ended("Succeeded", "Completed"))
+        assert trace is not None
+        assert trace.trace_id == trace_id
+        expected = TraceParent(trace_id, trace.spans[0].span_id, sampled=True)
+        assert traceparent_of_callback(made, recorded=True) == expected
+
+
+def test_without_a_span_of_its_own_a_callback_carries_what_the_caller_said() -> None:
+    silent = PARENT[:-2] + "00"
+    for text, recorded in ((PARENT, False), (silent, False), (silent, True)):
+        assert str(traceparent_of_callback(subject(text), recorded=recorded)) == text
+    assert traceparent_of_callback(subject(), recorded=False) is None
+    assert traceparent_of_callback(subject("nonsense"), recorded=False) is None

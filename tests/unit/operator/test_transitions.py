@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 
 from conversion_operator.api.spec import MAX_TIMEOUT_SECONDS
 from conversion_operator.api.status import ATTEMPTS_KEPT, ConversionJobStatus, Phase, Retries
-from conversion_operator.core.model import Children, Conversion
-from conversion_operator.core.transitions import (
+from conversion_operator.core.children import Children
+from conversion_operator.core.model import Conversion
+from conversion_operator.core.status_size import (
     STATUS_MAX_BYTES,
+    limit_status_size,
+    most_printed,
+    printed_size,
+)
+from conversion_operator.core.transitions import (
     Transition,
-    shorten_log,
     with_progress,
 )
 from conversion_operator.core.verdict import Ended, Outcome
@@ -80,10 +85,15 @@ def test_an_estimated_end_moves_with_the_progress_only() -> None:
     assert first.progress
     assert first.progress.estimated_end_time == at(100)
     # A converter that hangs repeats its progress. That causes no write.
-    assert with_progress(first, Progress(41, 2.5, 90), "", at(300)) == first
-    later = with_progress(first, Progress(42, 2.5, 80), "", at(25.75)).progress
-    assert later
-    assert later.estimated_end_time == at(105)
+    for left in (90, 30, 0):
+        assert with_progress(first, Progress(41, 2.5, left), "", at(300)) == first
+    for latest in (Progress(42, 2.5, 80), Progress(41, 2.4, 80)):
+        later = with_progress(first, latest, "", at(25.25)).progress
+        assert later
+        assert later.estimated_end_time == at(105)
+    slower = with_progress(first, Progress(41, 2.5, 95), "", at(25.75)).progress
+    assert slower
+    assert slower.estimated_end_time == at(121)  # the nearest second
 
 
 @pytest.mark.parametrize("left", [None, MAX_TIMEOUT_SECONDS + 1, 2**63 - 1])
@@ -224,11 +234,12 @@ def test_a_status_never_exceeds_its_size(logs: str, message: str, filler: str) -
     subject = step(conversion(), children(job(), running()))[1]
     report = Report(final=True, logs=logs + filler * 4000, message=message + filler * 2000)
     end = Ended(Outcome.NOT_RETRYABLE, "InputDamaged", report.message, None, report, T0, at(10))
-    stored = shorten_log(Transition(at(10), status(subject)).with_result(end).status)
-    stored = shorten_log(
+    stored = limit_status_size(Transition(at(10), status(subject)).with_result(end).status)
+    stored = limit_status_size(
         with_progress(stored, Progress(3, 1.0, 604800), logs + filler * 4000, at(9))
     )
     printed = json.dumps(stored.to_json(), ensure_ascii=False)
     escaped = re.sub("[<>&]", lambda sign: f"\\u00{ord(sign[0]):x}", printed)
     assert len(escaped.encode()) <= STATUS_MAX_BYTES
     assert len((stored.logs or "").encode()) <= 2048
+    assert printed_size(stored) <= most_printed(stored)

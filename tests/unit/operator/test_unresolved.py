@@ -81,7 +81,7 @@ def outputs(conversion: Conversion) -> list[str]:
 
 def test_it_waits_until_there_is_an_answer() -> None:
     waiting = named()
-    assert waiting.awaits_profile
+    assert waiting.has_unresolved_profile
     assert plan(waiting) == Plan()
     standing = find_standing(UID, waiting, children(), False, POLICY)
     assert standing.stage is Stage.FRESH
@@ -123,7 +123,7 @@ def test_the_status_has_the_position_unless_the_profile_changes_it() -> None:
 
 def test_what_the_status_keeps_is_the_spec_from_then_on() -> None:
     ready = resolved()
-    assert not ready.awaits_profile
+    assert not ready.has_unresolved_profile
     assert outputs(ready) == ["input/a.jpg", "input/a.png"]
     standing = find_standing(UID, ready, children(), False, POLICY)
     assert standing.held is None

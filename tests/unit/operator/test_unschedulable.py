@@ -10,7 +10,8 @@ import pytest
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase, Retries
 from conversion_operator.core.admission import AdmissionPass, Obstacles
-from conversion_operator.core.model import EPOCH, Children, Conversion, Job, Suspension
+from conversion_operator.core.children import Children, Job, Suspension
+from conversion_operator.core.model import EPOCH, Conversion
 from conversion_operator.core.plan import DeleteJob, Plan
 from conversion_operator.core.reconcile import decide
 from conversion_operator.core.retry import (
@@ -67,13 +68,13 @@ def gives_up(plan: Plan) -> bool:
 def test_when_a_pod_without_a_node_gives_up_its_slot(
     own_job: Job, now: float, wanted: bool, given_up: bool
 ) -> None:
-    plan = decide(snapshot(conversion(), children(own_job, STUCK), now, slot_wanted=wanted))
+    plan = decide(snapshot(conversion(), children(own_job, STUCK), now, should_yield_slot=wanted))
     assert gives_up(plan) is given_up
 
 
 def test_other_causes_keep_the_start_timeout() -> None:
     for stuck in (pod(waiting_reason="ErrImagePull"), pod()):
-        plan = decide(snapshot(conversion(), children(job(), stuck), 200, slot_wanted=True))
+        plan = decide(snapshot(conversion(), children(job(), stuck), 200, should_yield_slot=True))
         assert not gives_up(plan)
 
 
@@ -84,7 +85,7 @@ def test_a_pod_that_stays_ends_with_the_queue_timeout() -> None:
 
 
 def given_up_at_30() -> Conversion:
-    _, later = step(conversion(), children(job(), STUCK), now=30, slot_wanted=True)
+    _, later = step(conversion(), children(job(), STUCK), now=30, should_yield_slot=True)
     assert status(later).retries == Retries(unschedulable=1)
     assert (status(later).phase, status(later).reason) == (Phase.QUEUED, Reason.UNSCHEDULABLE)
     return later

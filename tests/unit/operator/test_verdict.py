@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from conversion_operator.api.reasons import REASONS, Reason
-from conversion_operator.core.model import Children, Job, Pod
+from conversion_operator.core.children import Children, Job, Pod
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Outcome, Unreachable, judge
 from media_converter.contract import EXIT_CODES, INPUT_FAULTS, ExitReason
 from tests.unit.operator.builders import (

@@ -63,8 +63,13 @@ def running(name: str, left: float | None, began: float = -60) -> dict[str, Any]
     return body(name, status)
 
 
-def queued(name: str, place: int, reason: str = "WaitingForSlot") -> dict[str, Any]:
-    return body(name, {"phase": "Queued", "reason": reason, "queuePosition": place})
+def queued(
+    name: str, place: int, reason: str = "WaitingForSlot", version: int = 7
+) -> dict[str, Any]:
+    status = {"phase": "Queued", "reason": reason, "queuePosition": place, "arrival": place}
+    made = body(name, status)
+    made["metadata"]["resourceVersion"] = str(version)
+    return made
 
 
 HISTORY = [ended(f"old-{number}", 100) for number in range(5)]
@@ -76,12 +81,19 @@ def found(*bodies: dict[str, Any]) -> dict[str, Estimate]:
 
 
 def test_waiting_conversions_take_the_slots_in_their_order() -> None:
-    waits = [queued("a", 1), queued("b", 2, "Paused"), queued("c", 3)]
+    waits = [queued("a", 1), queued("b", 2, "PathBusy"), queued("c", 3)]
     known = found(*HISTORY, running("r", 90), *waits)
     assert known["r"] == Estimate(end=NOW + timedelta(seconds=90))
     assert known["a"] == Estimate(NOW + timedelta(seconds=90), NOW + timedelta(seconds=190))
     assert known["c"] == Estimate(NOW + timedelta(seconds=190), NOW + timedelta(seconds=290))
     assert "b" not in known
+
+
+@pytest.mark.parametrize(("first", "known"), [("Paused", False), ("WaitingForSlot", True)])
+def test_the_status_that_was_written_last_tells_a_pause_for_all(first: str, known: bool) -> None:
+    other = "WaitingForSlot" if first == "Paused" else "Paused"
+    waits = [queued("a", 1, other, 8), queued("b", 2, first, 9), queued("c", 3)]
+    assert ("c" in found(*HISTORY, running("r", 90), *waits)) == known
 
 
 def test_four_are_too_few_and_without_a_slot_nobody_knows() -> None:
@@ -92,15 +104,20 @@ def test_four_are_too_few_and_without_a_slot_nobody_knows() -> None:
 @given(
     st.lists(st.floats(1, 1000), max_size=12),
     st.lists(st.none() | st.integers(-50, 500), max_size=4),
-    st.lists(st.sampled_from(["WaitingForSlot", "Paused", "PathBusy"]), max_size=8),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["WaitingForSlot", "Paused", "PathBusy", "Pending"]), st.integers(7, 9)
+        ),
+        max_size=10,
+    ),
     st.sampled_from([5, 300]),
 )
 def test_the_http_api_says_the_same(
-    times: list[float], left: list[int | None], reasons: list[str], ago: int
+    times: list[float], left: list[int | None], reasons: list[tuple[str, int]], ago: int
 ) -> None:
     bodies = [ended(f"old-{n:02}", round(each), ago=ago) for n, each in enumerate(times)]
     bodies += [running(f"r{n}", each) for n, each in enumerate(left)]
-    bodies += [queued(f"w{n}", n + 1, each) for n, each in enumerate(reasons)]
+    bodies += [queued(f"w{n}", n + 1, *each) for n, each in enumerate(reasons)]
     told, known = asyncio.run(_told(bodies)), found(*bodies)
     for name, (begins, ends) in told.items():
         start, end = known.get(name, UNKNOWN)

@@ -22,7 +22,7 @@ from tests.component.support.api import (
 from tests.component.support.audit import AuditLog
 from tests.component.support.clock import ServerClock
 from tests.component.support.errors import Obj, StatusError
-from tests.component.support.kinds import CONVERSIONJOBS, NAMESPACES, NODES, STORED, Kind
+from tests.component.support.kinds import CONVERSIONJOBS, NAMESPACES, STORED, Kind
 from tests.component.support.real.cluster import RealSimulation
 from tests.component.support.real.processes import ControlPlane, insecure_tls
 from tests.component.support.real.server import RealServer
@@ -130,8 +130,8 @@ class RealApi(FakeApi):
             await self.real.changed.wait(_POLL_SECONDS)
 
     def _left(self) -> list[str]:
-        """What the test before left, except nodes."""
-        versions = [v for kind in STORED if kind is not NODES for v in self.real.objects(kind)]
+        """What the test before left."""
+        versions = [v for kind in STORED for v in self.real.objects(kind)]
         return [f"{v.kind.plural} {v.obj['metadata']}" for v in versions if _is_left(v.obj)]
 
 

@@ -27,6 +27,8 @@ _ROOT: Final = Path(__file__).parents[4]
 _HOST: Final = "127.0.0.1"
 _PR_SET_PDEATHSIG: Final = 1
 _START_SECONDS: Final = 60.0
+# Collect garbage less often: more memory, less CPU.
+_ENVIRONMENT: Final = {"GOGC": "400"}
 _CONTROLLERS: Final = ("job-controller", "garbage-collector-controller", "namespace-controller")
 
 
@@ -100,15 +102,14 @@ class ControlPlane:
         )
 
     def stop(self) -> None:
-        """Stop all processes and remove their files."""
+        """Kill all processes and remove their files. Nothing of them is needed later.
+
+        If it were asked to end, the API server would first wait for the watches of others.
+        """
         for process in reversed(self._processes):
-            process.send_signal(signal.SIGTERM)
+            process.kill()
         for process in reversed(self._processes):
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait()
         subprocess.run(["rm", "-rf", str(self._folder)], check=True)
 
     def _spawn(self, name: str, *arguments: str) -> None:
@@ -118,6 +119,7 @@ class ControlPlane:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env=os.environ | _ENVIRONMENT,
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - no other thread holds a lock
             )

@@ -257,6 +257,7 @@ class RealStorage(ObjectStorage):
             terminating = version.obj["status"]["phase"] == "Terminating"
             if (name not in (keep, "default") and not name.startswith("kube-")) or terminating:
                 self._force_delete(NAMESPACES, version.obj)
+                self._finalize(name)
 
     def _force_delete(self, kind: Kind, obj: Obj) -> None:
         if kind in (JOBS, PODS) or obj["metadata"].get("finalizers"):
@@ -269,6 +270,16 @@ class RealStorage(ObjectStorage):
         options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
         try:
             self.request("DELETE", self._path(kind, obj), options)
+        except StatusError as error:
+            if error.code not in (404, 409):
+                raise
+
+    def _finalize(self, name: str) -> None:
+        """Remove a namespace at once. The namespace controller looks again after seconds only."""
+        path = path_of(NAMESPACES, "", name)
+        try:
+            left = self.request("GET", path)
+            self.request("PUT", f"{path}/finalize", left | {"spec": {"finalizers": []}})
         except StatusError as error:
             if error.code not in (404, 409):
                 raise
