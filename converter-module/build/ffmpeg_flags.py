@@ -47,6 +47,8 @@ FILTERS = (
         "asetnsamples",
         "asetpts",
         "asplit",
+        # join: several mono tracks become the channels of one.
+        "join",
     ),
     *("astats", "atrim", "ebur128", "pan", "volume", "volumedetect"),
     # Pictures.
