@@ -33,7 +33,8 @@ ENCODERS = (
 )
 MUXERS = (
     *("avif", "flac", "image2", "ipod", "mp3", "mp4", "null", "ogg", "opus", "rawvideo", "wav"),
-    *("webm", "webp"),
+    # tee: one audio encoder for several files.
+    *("tee", "webm", "webp"),
 )
 FILTERS = (
     # Sound. loudnorm is not in the image: it changes the dynamics if the linear gain would clip.

@@ -1,6 +1,7 @@
 """Builds the ffmpeg command that writes one video, or several of the same range of one input.
 
-ffmpeg reads and decodes the input once for all of them.
+ffmpeg reads and decodes the input once for all of them. Outputs whose audio would be the same share
+its encoder: the muxer tee gives each file its own video and the packets of this audio.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ from media_converter.planning.plan import (
 
 _NO_OTHER_STREAMS: Final = ("-sn", "-dn")
 """No subtitles, no data."""
+_AS_FILES: Final = ("-flags:v", "+global_header", "-flags:a", "+global_header")
+"""What ffmpeg sets by itself for the muxers behind tee, but not for tee."""
+_KEEP_TIMES: Final = ("-avoid_negative_ts", "disabled")
+"""The muxers behind tee decide about times below 0. MP4 has edit lists for them."""
+
+Numbered = tuple[int, Writing]
+"""The number of an output, from 0, and how it is written."""
 
 
 def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
@@ -42,14 +50,35 @@ def encode_command(writings: Sequence[Writing]) -> tuple[str, ...]:
     reader = next((w for w in writings if w.audio is not None), writings[0])
     argv = [*reader.command_start]
     progress: tuple[str, ...] = PROGRESS
-    for number, writing in enumerate(writings):
-        argv += _one(number, writing, progress)
+    for group in _group_by_audio(writings):
+        argv += _one(*group[0], progress) if len(group) == 1 else _tee(group, progress)
         progress = ()
     copied = [w.audio for w in writings if w.audio is not None and not w.audio_options]
     if copied:
         # Copied audio is also decoded, to count its errors. One decode is enough for all outputs.
         argv += ["-map", copied[0], *DECODE_ONLY]
     return tuple(argv)
+
+
+def _group_by_audio(writings: Sequence[Writing]) -> list[list[Numbered]]:
+    """The outputs in groups that share an audio encoder. Most groups have one output."""
+    groups: list[list[Numbered]] = []
+    for number, writing in enumerate(writings):
+        found = (group for group in groups if _have_same_audio(group[0][1], writing))
+        group = next(found, None) if writing.audio_options else None
+        if group is None:
+            groups.append([(number, writing)])
+        else:
+            group.append((number, writing))
+    return groups
+
+
+def _have_same_audio(one: Writing, other: Writing) -> bool:
+    return (one.audio, one.audio_options, one.duration) == (
+        other.audio,
+        other.audio_options,
+        other.duration,
+    )
 
 
 def _one(number: int, writing: Writing, progress: Iterable[str]) -> list[str]:
@@ -60,5 +89,35 @@ def _one(number: int, writing: Writing, progress: Iterable[str]) -> list[str]:
     return [*argv, *writing.muxer, output_url(number)]
 
 
+def _tee(group: Sequence[Numbered], progress: Iterable[str]) -> list[str]:
+    first = group[0][1]
+    argv = [word for _, writing in group for word in ("-map", f"0:{writing.video}")]
+    argv += ["-map", f"0:{first.audio}", *first.audio_options, *NO_METADATA, *_NO_OTHER_STREAMS]
+    for place, (_, writing) in enumerate(group):
+        argv += _of_stream(writing.video_options, place)
+    argv += [*_AS_FILES, *_KEEP_TIMES, *_limit(first), *progress]
+    files = (_file(place, number, writing) for place, (number, writing) in enumerate(group))
+    return [*argv, "-f", "tee", "|".join(files)]
+
+
 def _limit(writing: Writing) -> list[str]:
     return [] if writing.duration is None else ["-t", f"{writing.duration:.6f}"]
+
+
+def _of_stream(options: Sequence[str], place: int) -> list[str]:
+    """Options of the only video of an output, as those of one of several videos."""
+    argv = []
+    for name, value in zip(options[::2], options[1::2], strict=True):
+        plain = "-filter" if name == "-vf" else name.removesuffix(":v")
+        argv += [f"{plain}:v:{place}", value]
+    return argv
+
+
+def _file(place: int, number: int, writing: Writing) -> str:
+    """One file of tee: its muxer, one of the videos, and the audio.
+
+    ffmpeg removes one level of quotes when it splits the files, and one when it splits options.
+    """
+    names, values = writing.muxer[::2], writing.muxer[1::2]
+    options = [f"{name[1:]}={value}" for name, value in zip(names, values, strict=True)]
+    return f"[{':'.join(options)}:select=\\'v:{place},a\\']{output_url(number)}"

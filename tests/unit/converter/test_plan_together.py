@@ -7,6 +7,7 @@ import pytest
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.limits import Limits
 from media_converter.planning import memory
+from media_converter.planning.gain import Gain
 from media_converter.planning.plan import Evidence, MayCopy
 from media_converter.planning.together import combine
 from media_converter.planning.video import plan_video
@@ -66,6 +67,66 @@ def test_copied_sound_is_decoded_whichever_output_copies_it() -> None:
     argv = combine(plans)[0].step.argv
     assert argv.count("null") == 1
     assert argv[-4:] == plans[1].step.argv[-4:]
+
+
+def sounds(*wanted: VideoOptions, gains: tuple[float | None, ...] = ()) -> tuple[str, ...]:
+    """The command for videos of a film whose sound must be encoded."""
+    info = INFO._replace(audio=(AUDIO._replace(codec="flac"),))
+    encoders = memory.share(VIDEO, [memory.EncodedVideo((426, 240))] * len(wanted), LIMITS).encoders
+    found = (None if gain is None else Gain(gain) for gain in gains)
+    plans = [
+        plan_video(info, options, LIMITS, WHITE, Evidence(gain=next(found, None)), encoder=encoder)
+        for options, encoder in zip(wanted, encoders, strict=True)
+    ]
+    return combine(plans)[0].step.argv
+
+
+def test_sound_that_is_the_same_is_encoded_once() -> None:
+    argv = sounds(VideoOptions(resolution=240), VideoOptions(resolution=144))
+    assert argv.count("aac") == 1
+    assert argv.count("libx264") == 2
+    assert argv[-2] == "tee"
+    assert argv[-1] == (
+        r"[write_tmcd=0:movflags=+faststart:f=mp4:select=\'v:0,a\']file:/proc/self/fd/4|"
+        r"[write_tmcd=0:movflags=+faststart:f=mp4:select=\'v:1,a\']file:/proc/self/fd/6"
+    )
+    assert ":240:" in argv[argv.index("-filter:v:0") + 1]
+    assert ":144:" in argv[argv.index("-filter:v:1") + 1]
+    for name in ("-crf", "-maxrate", "-preset", "-threads", "-fps_mode", "-profile"):
+        assert f"{name}:v:1" in argv
+    assert not {"-vf", "-crf", "-maxrate", "-fps_mode", "-c:v", "-threads:v"} & set(argv)
+    # Without these, the muxers would lack headers, and the sound would be 20 ms late.
+    assert argv[argv.index("-flags:a") + 1] == "+global_header"
+    assert argv[argv.index("-avoid_negative_ts") + 1] == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("other", "gains"),
+    [
+        (VideoOptions(resolution=144, container="webm"), (None, None)),
+        (VideoOptions(resolution=144), (None, -3.0)),
+        (VideoOptions(resolution=144), (-3.0, -2.0)),
+    ],
+)
+def test_sound_that_differs_has_an_encoder_for_each(
+    other: VideoOptions, gains: tuple[float | None, float | None]
+) -> None:
+    argv = sounds(VideoOptions(resolution=240), other, gains=gains)
+    assert "tee" not in argv
+    assert argv.count("-c:a") == 2
+
+
+def test_outputs_without_sound_and_with_another_one_are_files_of_their_own() -> None:
+    argv = sounds(
+        VideoOptions(resolution=240),
+        VideoOptions(resolution=144, audio="none"),
+        VideoOptions(resolution=180),
+        VideoOptions(resolution=120, container="webm"),
+    )
+    assert argv.count("-c:a") == 2
+    files = [word for word in argv if word.startswith(("file:", "[")) and "fd/3" not in word]
+    assert files[0].count("file:") == 2
+    assert files[1:] == ["file:/proc/self/fd/6", "file:/proc/self/fd/8"]
 
 
 def test_each_codec_has_its_own_memory() -> None:
