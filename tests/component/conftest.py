@@ -7,6 +7,7 @@ By default the API server is the fake one, in this process. With ``--real-api`` 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from kubernetes.aio.client import ApiClient, BatchV1Api, CoreV1Api, CustomObjectsApi
@@ -17,6 +18,7 @@ from tests.component.support.real.cluster import RealCluster
 from tests.component.support.real.processes import ControlPlane
 from tests.component.support.real.waits import shorten
 from tests.component.support.tools import client
+from tests.component.volume_files import make_volume
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +80,9 @@ def batch(http: ApiClient) -> BatchV1Api:
 @pytest.fixture
 def core(http: ApiClient) -> CoreV1Api:
     return CoreV1Api(http)
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A volume with an output. The HTTP API and the file server have the same secret."""
+    return make_volume(tmp_path, monkeypatch)

@@ -12,14 +12,14 @@ import pytest
 
 from tests.component.kubectl_plugin import Plugin, kubeconfig, server_of, with_stand_in
 from tests.component.support import FakeApi
-from tests.component.test_files import (
+from tests.component.test_plugin_ui import HOME, installed
+from tests.component.volume_files import (
     MADE,
     api_with_files,
     create,
     make_volume,
     put_log,
 )
-from tests.component.test_plugin_ui import HOME, installed
 
 STAND_IN = """\
 #!/usr/bin/env python3
