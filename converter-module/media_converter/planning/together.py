@@ -82,22 +82,27 @@ def _have_same_audio(one: Writing, other: Writing) -> bool:
 
 
 def _one(number: int, writing: Writing, progress: Iterable[str]) -> list[str]:
-    argv = ["-map", f"0:{writing.video}"]
-    if writing.audio is not None:
-        argv += ["-map", writing.audio, *(writing.audio_options or ("-c:a", "copy"))]
-    argv += [*NO_METADATA, *_NO_OTHER_STREAMS, *writing.video_options, *_limit(writing), *progress]
+    argv = ["-map", f"0:{writing.video}", *_sound(writing), *NO_METADATA, *_NO_OTHER_STREAMS]
+    argv += [*writing.video_options, *_limit(writing), *progress]
     return [*argv, *writing.muxer, output_url(number)]
 
 
 def _tee(group: Sequence[Numbered], progress: Iterable[str]) -> list[str]:
     first = group[0][1]
     argv = [word for _, writing in group for word in ("-map", f"0:{writing.video}")]
-    argv += ["-map", f"0:{first.audio}", *first.audio_options, *NO_METADATA, *_NO_OTHER_STREAMS]
+    argv += [*_sound(first), *NO_METADATA, *_NO_OTHER_STREAMS]
     for place, (_, writing) in enumerate(group):
         argv += _of_stream(writing.video_options, place)
     argv += [*_AS_FILES, *_KEEP_TIMES, *_limit(first), *progress]
     files = (_file(place, number, writing) for place, (number, writing) in enumerate(group))
     return [*argv, "-f", "tee", "|".join(files)]
+
+
+def _sound(writing: Writing) -> list[str]:
+    """The audio of an output, and how it is written."""
+    if writing.audio is None:
+        return []
+    return ["-map", writing.audio, *(writing.audio_options or ("-c:a", "copy"))]
 
 
 def _limit(writing: Writing) -> list[str]:

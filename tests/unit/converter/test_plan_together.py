@@ -85,6 +85,8 @@ def test_sound_that_is_the_same_is_encoded_once() -> None:
     argv = sounds(VideoOptions(resolution=240), VideoOptions(resolution=144))
     assert argv.count("aac") == 1
     assert argv.count("libx264") == 2
+    maps = [argv[place + 1] for place, word in enumerate(argv) if word == "-map"]
+    assert maps == ["0:0", "0:0", "0:1"]
     assert argv[-2] == "tee"
     assert argv[-1] == (
         r"[write_tmcd=0:movflags=+faststart:f=mp4:select=\'v:0,a\']file:/proc/self/fd/4|"
