@@ -24,6 +24,8 @@ _AS_FILES: Final = ("-flags:v", "+global_header", "-flags:a", "+global_header")
 """What ffmpeg sets by itself for the muxers behind tee, but not for tee."""
 _KEEP_TIMES: Final = ("-avoid_negative_ts", "disabled")
 """The muxers behind tee decide about times below 0. MP4 has edit lists for them."""
+_AS_ONLY_VIDEO: Final = ("-disposition:v", "+0")
+"""Adds nothing. Without it, ffmpeg marks the first of several videos as the default one."""
 
 Numbered = tuple[int, Writing]
 """The number of an output, from 0, and how it is written."""
@@ -93,7 +95,7 @@ def _tee(group: Sequence[Numbered], progress: Iterable[str]) -> list[str]:
     argv += [*_sound(first), *NO_METADATA, *_NO_OTHER_STREAMS]
     for place, (_, writing) in enumerate(group):
         argv += _of_stream(writing.video_options, place)
-    argv += [*_AS_FILES, *_KEEP_TIMES, *_limit(first), *progress]
+    argv += [*_AS_FILES, *_KEEP_TIMES, *_AS_ONLY_VIDEO, *_limit(first), *progress]
     files = (_file(place, number, writing) for place, (number, writing) in enumerate(group))
     return [*argv, "-f", "tee", "|".join(files)]
 

@@ -100,6 +100,7 @@ def test_sound_that_is_the_same_is_encoded_once() -> None:
     # Without these, the muxers would lack headers, and the sound would be 20 ms late.
     assert argv[argv.index("-flags:a") + 1] == "+global_header"
     assert argv[argv.index("-avoid_negative_ts") + 1] == "disabled"
+    assert argv[argv.index("-disposition:v") + 1] == "+0"
 
 
 @pytest.mark.parametrize(
