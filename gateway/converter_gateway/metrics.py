@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from conversion_operator.api.version import version
 from conversion_operator.cluster import page_server
 from converter_gateway.limits import HEALTH_PATHS, kind_of
-from converter_gateway.stores import StoreWatch
+from converter_gateway.store_watch import StoreWatch
 
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 UNROUTED: Final = "none"

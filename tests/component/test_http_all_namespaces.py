@@ -9,7 +9,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from converter_gateway import stores
+from converter_gateway import store_watch
 from tests.component.listening import listening, serving
 from tests.component.support import NAMESPACE, FakeApi
 from tests.component.support.audit import Request
@@ -105,8 +105,8 @@ async def test_a_caller_sees_no_other_namespace(api: FakeApi) -> None:
 async def test_what_the_watch_of_all_lost_is_repaired(
     api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "AUDIT_SECONDS", 0.2)
-    monkeypatch.setattr(stores, "_AUDIT_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(store_watch, "AUDIT_SECONDS", 0.2)
+    monkeypatch.setattr(store_watch, "_AUDIT_GRACE_SECONDS", 0.2)
     async with for_all(api) as client:
         api.create(conversion_job("a", "other"))
         assert await waiting(client, "other") == ["a"]

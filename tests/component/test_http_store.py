@@ -11,7 +11,7 @@ import httpx2 as httpx
 import pytest
 from prometheus_client import generate_latest
 
-from converter_gateway import stores
+from converter_gateway import store_watch
 from converter_gateway.records import Record
 from converter_gateway.store import Store
 from tests.component.listening import app_of, listening, serving, until_in_progress
@@ -100,8 +100,8 @@ async def test_a_long_poll_outlives_a_broken_watch(api: FakeApi) -> None:
 async def test_an_event_that_the_watch_lost_is_repaired(
     api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "AUDIT_SECONDS", 0.2)
-    monkeypatch.setattr(stores, "_AUDIT_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(store_watch, "AUDIT_SECONDS", 0.2)
+    monkeypatch.setattr(store_watch, "_AUDIT_GRACE_SECONDS", 0.2)
     api.create(conversion_job("a"))
     async with serving(api) as client:
         assert (await status(client, "a"))["phase"] == "Queued"

@@ -8,17 +8,17 @@ that concerns all of them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, auto
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from conversion_operator.core.model import EPOCH
 from conversion_operator.core.path_index import PathIndex
 from conversion_operator.core.paths import FAILING_REASONS, FindWriters
 from conversion_operator.core.plan import Block
+from conversion_operator.core.queue_places import Place, Placed, PlaceLists, Timed
 from conversion_operator.core.refusals import PodTimes, Refusal, find_refusal
 from conversion_operator.core.sorted_keys import SortedKeys
 from conversion_operator.core.standing import QueueKey, Standing
@@ -26,21 +26,6 @@ from conversion_operator.core.work_class import WorkClass
 
 _CHECKS_PER_PASS: Final = 50
 """How many of the conversions that are about to fail a pass checks again."""
-
-_Timed = tuple[datetime, QueueKey]
-
-
-class Place(Enum):
-    """Where a conversion that waits is."""
-
-    READY = auto()
-    """It may start."""
-    GIVEN_UP = auto()
-    """It may start, but no node had room for its last pod."""
-    BACKING_OFF = auto()
-    """It waits for the end of its back-off."""
-    BLOCKED = auto()
-    """Something other than the slots keeps it from starting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,44 +48,13 @@ class NamespaceBlocks:
         return tuple(block.reason if block else None for block in blocks)
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    place: Place
-    block: Block | None = None
-    early: bool = False
-    """True if it may start before its back-off ends, when a node has more room."""
-
-
-_Change = Callable[[SortedKeys[Any], Any], None]
-
-
-class ByClass:
-    """Sorted lists of conversions, one for each class of work that has any."""
-
-    def __init__(self) -> None:
-        self.lists: dict[WorkClass, SortedKeys[QueueKey]] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self.lists.values()))
-
-    def __contains__(self, key: QueueKey) -> bool:
-        return any(key in keys for keys in self.lists.values())
-
-    def change(self, standing: Standing, change: _Change) -> None:
-        """Add a conversion, or remove it."""
-        keys = self.lists.setdefault(standing.work, SortedKeys())
-        change(keys, standing.order)
-        if not keys:
-            del self.lists[standing.work]
-
-
 class NamespaceQueue:
     """The standings of the conversions of one namespace, and the lists that follow from them."""
 
     def __init__(self, find_writers: FindWriters) -> None:
         self._paths = PathIndex(find_writers)
         self._standings: dict[str, Standing] = {}
-        self._placed: dict[str, _Placed] = {}
+        self._placed: dict[str, Placed] = {}
         self._rejected: Mapping[str, Block] = {}
         # Those that fail at their next reconcile, because their input was not made. A dict: one
         # that is checked goes to the end, so that each gets its turn.
@@ -109,13 +63,11 @@ class NamespaceQueue:
         # All that wait, by the name of their ConversionQueue.
         self.waiting: dict[str, SortedKeys[QueueKey]] = {}
         self.waiting_in_all = 0
-        self.ready = ByClass()
-        self.given_up = ByClass()
-        self.early = ByClass()
-        # By the time at which they ended, were refused, or may start again.
-        self._given_up_ends = SortedKeys[_Timed]()
-        self._refusals = SortedKeys[_Timed]()
-        self._back_offs = SortedKeys[_Timed]()
+        self._lists = PlaceLists()
+        self.ready, self.given_up = self._lists.ready, self._lists.given_up
+        self.early = self._lists.early
+        # By the time at which they were refused.
+        self._refusals = SortedKeys[Timed]()
         self.without_node = SortedKeys[QueueKey]()
         self.trying_again: set[str] = set()
         # By the end of the conversion.
@@ -266,12 +218,12 @@ class NamespaceQueue:
         self._now = now
         for uid in tuple(islice(self._about_to_fail, _CHECKS_PER_PASS)):
             self._settle(uid)
-        while len(self._back_offs) and self._back_offs[0][0] <= now:
-            self._settle(self._back_offs[0][1].uid)
+        while len(self._lists.back_offs) and self._lists.back_offs[0][0] <= now:
+            self._settle(self._lists.back_offs[0][1].uid)
 
     def next_retry_at(self) -> datetime | None:
         """When the first of the back-offs ends. None if there is none."""
-        return self._back_offs[0][0] if len(self._back_offs) else None
+        return self._lists.back_offs[0][0] if len(self._lists.back_offs) else None
 
     def refusal(self) -> Refusal | None:
         """Why the pods of this namespace are refused. None if they are not."""
@@ -282,12 +234,12 @@ class NamespaceQueue:
         times = PodTimes(self._pods.created, self._pods.ended, bool(self._missing_pods))
         return find_refusal(time, refused[1], times) if refused else None
 
-    def first_given_up(self, classes: Collection[WorkClass]) -> _Timed | None:
+    def first_given_up(self, classes: Collection[WorkClass]) -> Timed | None:
         """Of those that may start although no node had room, the one that has waited longest.
 
         Visits those of other classes that have waited longer.
         """
-        found = (e for e in self._given_up_ends if self._standings[e[1].uid].work in classes)
+        found = (e for e in self._lists.given_up_ends if self._standings[e[1].uid].work in classes)
         return next(found, None)
 
     def given_up_at(self, key: QueueKey) -> datetime:
@@ -324,7 +276,7 @@ class NamespaceQueue:
 
     def blocked(self) -> int:
         """How many conversions something of their own keeps from starting."""
-        return self.waiting_in_all - self.waits_for_slot() - len(self._back_offs)
+        return self.waiting_in_all - self.waits_for_slot() - len(self._lists.back_offs)
 
     def _enter(self, new: Standing) -> None:
         self._standings[new.uid] = new
@@ -372,7 +324,7 @@ class NamespaceQueue:
             self.sweeps.remove((old.sweep_after, old.uid))
         self._unfinished -= old.stage is not None
 
-    def _settle(self, uid: str, before: _Placed | None = None) -> None:
+    def _settle(self, uid: str, before: Placed | None = None) -> None:
         """Give a conversion its place, after something that it depends on has changed.
 
         ``before`` was its place if it is in no list now.
@@ -384,38 +336,27 @@ class NamespaceQueue:
         self._displace(standing)
         if standing.waits:
             placed = self._placed[uid] = self._find_place(standing)
-            self._change_lists(standing, placed, SortedKeys.add)
+            self._lists.change(standing, placed, SortedKeys.add)
             if placed.block and placed.block.reason in FAILING_REASONS:
                 self._about_to_fail[uid] = None
             if placed != before:
                 self.changed.add(uid)
 
-    def _find_place(self, standing: Standing) -> _Placed:
+    def _find_place(self, standing: Standing) -> Placed:
         uid = standing.uid
         block = standing.held or self._paths.block(uid) or self._rejected.get(uid)
         if standing.retry_at and standing.retry_at > self._now:
             # The status written after the last attempt already says why it waits.
-            return _Placed(Place.BACKING_OFF, early=block is None and bool(standing.given_up_at))
+            return Placed(Place.BACKING_OFF, early=block is None and bool(standing.given_up_at))
         if block:
-            return _Placed(Place.BLOCKED, block)
-        return _Placed(Place.GIVEN_UP if standing.given_up_at else Place.READY)
+            return Placed(Place.BLOCKED, block)
+        return Placed(Place.GIVEN_UP if standing.given_up_at else Place.READY)
 
     def _displace(self, standing: Standing) -> None:
         self._about_to_fail.pop(standing.uid, None)
         placed = self._placed.pop(standing.uid, None)
         if placed is not None:
-            self._change_lists(standing, placed, SortedKeys.remove)
-
-    def _change_lists(self, standing: Standing, placed: _Placed, change: _Change) -> None:
-        if placed.place is Place.READY:
-            self.ready.change(standing, change)
-        elif placed.place is Place.GIVEN_UP and standing.given_up_at:
-            self.given_up.change(standing, change)
-            change(self._given_up_ends, (standing.given_up_at, standing.order))
-        elif placed.place is Place.BACKING_OFF and standing.retry_at:
-            change(self._back_offs, (standing.retry_at, standing.order))
-            if placed.early:
-                self.early.change(standing, change)
+            self._lists.change(standing, placed, SortedKeys.remove)
 
 
 def _queue_and_order(standing: Standing) -> tuple[str, QueueKey]:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from conversion_operator.cluster.conversions import Conversion
 from conversion_operator.cluster.errors import Unavailable
 from conversion_operator.cluster.objects import ObjectList, WatchEvent
-from converter_gateway import stores
+from converter_gateway import store_watch, stores
 from converter_gateway.__main__ import _freeze
 from converter_gateway.errors import ApiError
 from converter_gateway.metrics import Metrics
@@ -64,7 +64,7 @@ async def test_a_store_is_not_current_while_the_server_does_not_accept_its_watch
     monkeypatch: pytest.MonkeyPatch, *, accepts: bool
 ) -> None:
     """The watch may take a minute to fail. Nobody knows what has changed until then."""
-    monkeypatch.setattr(stores, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(store_watch, "PATIENCE_SECONDS", 0.0)
     cluster: Any = Silent(accepts=accepts)
     watch = Stores(cluster).watch(N)
     await turns()
@@ -75,7 +75,7 @@ async def test_a_store_is_not_current_while_the_server_does_not_accept_its_watch
 async def test_a_caller_does_not_shorten_the_pause_that_the_server_asks_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stores, "_SHORTEST_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(store_watch, "_SHORTEST_DELAY_SECONDS", 0.0)
     cluster: Any = Refusing()
     watch = Stores(cluster).watch(N)
     for _ in range(3):
@@ -113,7 +113,7 @@ async def test_an_event_that_is_older_than_a_repair_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The watch was only late. Readers must not see the job go back."""
-    monkeypatch.setattr(stores, "_AUDIT_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(store_watch, "_AUDIT_GRACE_SECONDS", 0.0)
     cluster: Any = Silent(accepts=True)
     watch = Stores(cluster)._open(N)
     await watch.wait_until_current(1)
@@ -130,7 +130,7 @@ async def test_an_event_that_is_older_than_a_repair_changes_nothing(
 
 
 async def test_audits_go_on_after_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "AUDIT_SECONDS", 0.0)
+    monkeypatch.setattr(store_watch, "AUDIT_SECONDS", 0.0)
     cluster: Any = Cluster()
     watch = Stores(cluster)._open(N)
     await watch.wait_until_current(1)
