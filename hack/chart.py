@@ -1,21 +1,23 @@
 """Derives the generated templates of the Helm chart from deploy/.
 
-deploy/ is the source of truth. Each of its files becomes one template. The table ``VALUES`` says
-which fields become values of the chart, and the functions below do what kustomize does with
-``namespace:`` and with deploy/installation. A unit test compares the rendered chart with the output
-of kustomize, object by object. So a change in deploy/ that needs a row in the table is noticed.
+deploy/ is the source of truth. Each of its files becomes one template, which chart_template.py
+writes. The table ``VALUES`` says which fields become values of the chart, and the functions below
+do what kustomize does with ``namespace:`` and with deploy/installation. A unit test compares the
+rendered chart with the output of kustomize, object by object. So a change in deploy/ that needs a
+row in the table is noticed.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import yaml
+
+from hack.chart_template import Edit, Expression, Lines, edit, rendered
 
 ROOT: Final = Path(__file__).parents[1]
 CHART: Final = "charts/my-network-converter"
@@ -74,26 +76,6 @@ CONDITIONS: Final = {
 }
 KEPT: Final = ("Namespace", "PersistentVolumeClaim")
 """`helm uninstall` does not delete them, because they contain ConversionJobs and files."""
-
-
-class Expression(NamedTuple):
-    """A template expression in the place of a scalar."""
-
-    text: str
-
-
-class Lines(NamedTuple):
-    """Lines of a template in the place of a list item or of a key with its value.
-
-    Each ``nindent`` is relative to that place.
-    """
-
-    text: str
-
-
-New = Expression | Lines
-Edit = New | Callable[[str], New]
-"""What a template has in the place of a value. A function gets the value in deploy/."""
 
 
 def _items(expression: str) -> Lines:
@@ -255,10 +237,7 @@ VALUES: Final[dict[tuple[str, str], dict[str, Edit]]] = {
     },
     ("ResourceQuota", _PREFIX): {"spec.hard.*": _from('"maxConversions"')},
 }
-"""Kind and name of an object → path of a field → what the template has there.
-
-In a path, a number is a position in a list, ``*`` the only key, and ``+`` adds lines at the end.
-"""
+"""Kind and name of an object → path of a field, see ``edit`` → what the template has there."""
 
 
 def chart_files(crds: Mapping[str, str], generated: Mapping[str, str]) -> dict[str, str]:
@@ -298,7 +277,7 @@ def _sources(folder: str) -> Iterator[str]:
 
 def _template(folder: Folder, source: str, text: str) -> str:
     documents = yaml.safe_load_all(text)
-    text = "---\n".join(_rendered(_object(folder, item)) for item in documents)
+    text = "---\n".join(rendered(_object(folder, item)) for item in documents)
     conditions = [c for c in (folder.condition, CONDITIONS.get(source)) if c]
     for condition in reversed(conditions):
         text = f"{{{{- if {condition} }}}}\n{text}{{{{- end }}}}\n"
@@ -320,7 +299,7 @@ def _crd_template(crd: str) -> str:
     )
     _label(body)
     header = "{{- /* Generated from crds/ by `make crds`. */}}\n"
-    return f"{header}{{{{- if $.Values.crds.enabled }}}}\n{_rendered(body)}{{{{- end }}}}\n"
+    return f"{header}{{{{- if $.Values.crds.enabled }}}}\n{rendered(body)}{{{{- end }}}}\n"
 
 
 def _object(folder: Folder, item: dict[str, Any]) -> dict[str, Any]:
@@ -338,7 +317,7 @@ def _object(folder: Folder, item: dict[str, Any]) -> dict[str, Any]:
         metadata["namespace"] = Expression(f"{{{{ {folder.namespace} | quote }}}}")
     if kind in KEPT:
         metadata["annotations"] = {"helm.sh/resource-policy": "keep"}
-    _edit(item, edits)
+    edit(item, edits)
     _label(item)
     return item
 
@@ -380,60 +359,3 @@ def _label(item: dict[str, Any]) -> None:
         labels["+"] = _items("$.Values.extraLabels")
     else:
         item["metadata"]["+labels"] = _value("labels", "$.Values.extraLabels")
-
-
-def _edit(item: dict[str, Any], edits: dict[str, Edit]) -> None:
-    for path, new in edits.items():
-        *parents, last = path.split(".")
-        target: Any = item
-        for part in parents:
-            target = target[int(part)] if isinstance(target, list) else target[part]
-        if last == "*":
-            (last,) = target
-        if last == "+" and isinstance(target, list):
-            target.append(new)
-            continue
-        place: Any = int(last) if isinstance(target, list) else last
-        target[place] = new(target[place]) if callable(new) else new
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes long texts as blocks, and keeps the order of keys."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
-
-
-def _rendered(item: dict[str, Any]) -> str:
-    """YAML in which the marks of expressions and lines are replaced by their texts."""
-    marks: dict[str, New] = {}
-
-    def marked(value: Any) -> Any:
-        if isinstance(value, (Expression, Lines)):
-            mark = f"XMARK{len(marks)}X"
-            marks[mark] = value
-            return mark
-        if isinstance(value, dict):
-            return {name: marked(inner) for name, inner in value.items()}
-        return [marked(inner) for inner in value] if isinstance(value, list) else value
-
-    text = yaml.dump(marked(item), Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
-    text = text.replace("{{", '{{ "{{" }}')
-    for mark, new in marks.items():
-        if isinstance(new, Expression):
-            text = text.replace(mark, new.text)
-            continue
-        # A list item, or a key that is not the first one of a list item.
-        (found,) = re.finditer(rf"^( *)(?:- |[^- ]\S*: ){mark}\n", text, re.MULTILINE)
-        text = text[: found.start()] + _indented(new, found[1]) + text[found.end() :]
-    return text
-
-
-def _indented(lines: Lines, indent: str) -> str:
-    text = re.sub(r"nindent (\d+)", lambda f: f"nindent {len(indent) + int(f[1])}", lines.text)
-    return textwrap.indent(text, indent) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ import pytest
 from tests.e2e.support.commands import ROOT, Kubectl
 from tests.e2e.support.conversions import NAMESPACE
 from tests.e2e.support.operator import OperatorInCluster
+from tests.e2e.support.page_commands import carry_out
 from tests.e2e.support.prometheus import load_image
 from tests.e2e.support.readme import command_blocks
 
@@ -40,17 +40,7 @@ def test_your_own_files_are_copied_converted_and_copied_back(
     script = "\n".join(block.script for block in BLOCKS)
     for word in ("exec files", "cp deploy/", "cp files:", "delete pod files"):
         assert word in script
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=checkout,
-        env=kubectl.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    carry_out(script, checkout, kubectl.environment(), limit=300)
     copied = checkout / "guitar.mp3"
     status = kubectl.get("convjob", "guitar-mp3", "-n", NAMESPACE)["status"]
     assert copied.stat().st_size == status["outputSize"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from tests.e2e.support.commands import ROOT, Kubectl, must
 from tests.e2e.support.conversions import NAMESPACE
 from tests.e2e.support.operator import OperatorInCluster
+from tests.e2e.support.page_commands import carry_out
 from tests.e2e.support.readme import Block, command_blocks, commands_in_text, without
 
 README = ROOT / "README.md"
@@ -66,14 +66,4 @@ def test_what_make_is_told_to_do_in_sentences_exists() -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line {block.line}")
 def test_the_commands_work(block: Block, checkout: Path, kubectl: Kubectl) -> None:
     script = without(block.script, RUN_BY_CI)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=checkout,
-        env=kubectl.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    carry_out(script, checkout, kubectl.environment(), limit=120)

@@ -27,10 +27,10 @@ class AuditLog:
     def check(self, limit: int = LIMIT) -> None:
         """Check I1, I2 and one Job per attempt, at every moment since then."""
         records = self.read()
-        most = audit.peak(audit.lives(records, {NAMESPACE}))
+        most = audit.peak(audit.lives(records, (NAMESPACE,)))
         assert most.pods <= limit, "more pods were alive than the limit allows"
         assert most.of_one <= 1, "two pods of one conversion were alive"
-        jobs = audit.jobs_made(records, {NAMESPACE})
+        jobs = audit.jobs_made(records, (NAMESPACE,))
         twice = {name: count for name, count in jobs.items() if count > 1}
         assert jobs, "the audit log has no Job"
         assert not twice, json.dumps(twice)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ def changes(lines: Iterable[str]) -> Iterator[Any]:
             yield record
 
 
-def lives(records: Iterable[Any], namespaces: Collection[str]) -> list[Life]:
+def lives(records: Iterable[Any], namespaces: tuple[str, ...]) -> list[Life]:
     """The lives of the converter pods in some namespaces."""
     found: dict[str, Life] = {}
     latest = 0
@@ -123,7 +123,7 @@ def peak(pods: Iterable[Life]) -> Peak:
     return Peak(most, of_one, most_queues, most_shares)
 
 
-def jobs_made(records: Iterable[Any], namespaces: Collection[str]) -> Counter[str]:
+def jobs_made(records: Iterable[Any], namespaces: tuple[str, ...]) -> Counter[str]:
     """The number of Jobs created with each name. A name stands for one attempt.
 
     The log reports a create as failed if its client disconnected, but it may have been carried

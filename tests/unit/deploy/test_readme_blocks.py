@@ -1,9 +1,13 @@
-"""The commands in a Markdown page are found."""
+"""The commands in a Markdown page are found and run."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
+from tests.e2e.support.page_commands import carry_out
 from tests.e2e.support.readme import command_blocks, commands_in_text, without
 
 
@@ -37,3 +41,16 @@ def test_commands_in_a_sentence_are_found() -> None:
 def test_excluded_lines_are_left_out() -> None:
     script = "make demo   # fresh machine\nmake help\nls # make demo\n"
     assert without(script, ("make demo",)) == "make help\nls # make demo\n"
+
+
+def test_commands_run_in_the_folder_with_the_environment(tmp_path: Path) -> None:
+    script = 'read line || echo "$WORD" > made'
+    carry_out(script, tmp_path, {**os.environ, "WORD": "here"}, limit=10)
+    assert (tmp_path / "made").read_text() == "here\n"
+
+
+@pytest.mark.parametrize("script", ["false", "false | true", 'echo "$NOT_SET"'])
+def test_a_command_that_fails_ends_the_script(script: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"\nbefore\n"):
+        carry_out(f"echo before\n{script}\ntouch after\n", tmp_path, os.environ, limit=10)
+    assert not (tmp_path / "after").exists()

@@ -43,7 +43,7 @@ def job(name: str, code: int = 201) -> dict[str, Any]:
 
 
 def peak_of(*records: dict[str, Any]) -> tuple[int, int]:
-    found = audit.peak(audit.lives(records, {"n"}))
+    found = audit.peak(audit.lives(records, ("n",)))
     return found.pods, found.of_one
 
 
@@ -78,7 +78,7 @@ def test_an_answer_without_version_is_ordered_by_its_place_in_the_log() -> None:
 
 
 def test_a_pod_whose_end_is_not_in_the_log_has_no_end() -> None:
-    (life,) = audit.lives([pod("a", 1, "x"), pod("a", 5, "x")], {"n"})
+    (life,) = audit.lives([pod("a", 1, "x"), pod("a", 5, "x")], ("n",))
     assert (life.ended, life.until) == (None, 6)
 
 
@@ -96,7 +96,7 @@ def test_the_peaks_of_queues_and_of_namespaces_in_them() -> None:
                 pod("d", 5, "v", annotations=bulk),
                 pod("e", 6, "w"),
             ],
-            {"n", "m"},
+            ("n", "m"),
         )
     )
     assert found.queues == {"bulk": 2, "fast": 1, "": 1}
@@ -105,12 +105,12 @@ def test_the_peaks_of_queues_and_of_namespaces_in_them() -> None:
 
 
 def test_a_job_created_twice_is_noticed() -> None:
-    assert audit.jobs_made([job("j-1"), job("j-2"), job("j-1")], {"n"}) == {"j-1": 2, "j-2": 1}
+    assert audit.jobs_made([job("j-1"), job("j-2"), job("j-1")], ("n",)) == {"j-1": 2, "j-2": 1}
 
 
 def test_a_job_created_twice_is_noticed_when_one_answer_was_lost() -> None:
     records = [pod("a", 1, "x", job=("j-1", "u1")), job("j-1"), pod("b", 2, "x", job=("j-1", "u2"))]
-    assert audit.jobs_made(records, {"n"}) == {"j-1": 2}
+    assert audit.jobs_made(records, ("n",)) == {"j-1": 2}
 
 
 def test_rejected_requests_and_incomplete_lines_are_not_changes() -> None:
