@@ -34,6 +34,7 @@ from conversion_operator.controller.metrics import Metrics
 from conversion_operator.controller.namespaces import Namespaces, Parts
 from conversion_operator.controller.policy import LivePolicy
 from conversion_operator.controller.profile_reader import ProfileReader
+from conversion_operator.controller.queue_repair import repair_queue
 from conversion_operator.controller.queue_status import QueueStatus
 from conversion_operator.controller.queue_watch import QueueWatch
 from conversion_operator.controller.queued_statuses import QueuedStatuses
@@ -185,7 +186,7 @@ class Operator:
                 parts = {
                     "admission": self._admitter.run(),
                     "reviews": self._reviews.run(),
-                    "repair of the queue": self._admitter.repair(),
+                    "repair of the queue": repair_queue(self._context, self._admitter),
                     "statuses of waiting conversions": self._queued_statuses.run(),
                     "callbacks": self._callback_loop.run(),
                     "namespaces": self._release_namespaces(),

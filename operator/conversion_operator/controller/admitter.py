@@ -21,8 +21,6 @@ on the Lease.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
@@ -49,13 +47,10 @@ _LONGEST_INTERVAL: Final = 15.0
 _SHORTEST_INTERVAL: Final = 0.05
 """The shortest time between two passes. What changes meanwhile is handled by one pass."""
 _NOT_READY_DELAY: Final = 1.0
-_REPAIR_INTERVAL: Final = 60.0
 _FOREIGN_COUNT_INTERVAL: Final = 1.0
 """How often to count foreign Jobs and pods for the metric, in seconds."""
 _SLICE: Final = 500
 """How many conversions to look at before other tasks may run. This takes about 10 ms."""
-
-logger = logging.getLogger(__name__)
 
 
 class Admitter:
@@ -138,22 +133,6 @@ class Admitter:
                 self._wake.clear()
         finally:
             self._creator.cancel()
-
-    async def repair(self) -> None:
-        """Compare the queue with the store every minute, in slices, until cancelled.
-
-        Cost: compares each conversion once a minute. Each difference is a change that no event
-        reported.
-        """
-        while True:
-            await asyncio.sleep(_REPAIR_INTERVAL)
-            uids = iter({*self._store.all_uids(), *self.queue.known_uids()})
-            while part := list(itertools.islice(uids, _SLICE)):
-                for uid in self.queue.repair(part, self._cluster.now()):
-                    logger.warning("The queue had missed a change of %s", uid)
-                    self.wake()
-                await asyncio.sleep(0)
-            self.queue.forget_empty()
 
     def _find(self, uid: str) -> tuple[Conversion | None, Children]:
         return self._store.conversion(uid), self._store.children(uid)

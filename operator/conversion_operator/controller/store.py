@@ -13,36 +13,23 @@ own ones are returned: see :mod:`conversion_operator.core.identity`.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
 from conversion_operator.api.setting_checks import ALL_NAMESPACES
-from conversion_operator.api.status import Attempt
 from conversion_operator.cluster.objects import Object, ObjectList, Resource, WatchEvent
+from conversion_operator.controller.families import Families, attempts_of
 from conversion_operator.controller.family import Family
 from conversion_operator.controller.list_history import ListHistory, slices, uid_of
 from conversion_operator.controller.output_index import OutputIndex
 from conversion_operator.core.children import NO_CHILDREN, Children, Job, Pod
-from conversion_operator.core.identity import (
-    Bound,
-    Evidence,
-    MarkKey,
-    attempt_of_name,
-    identify_job,
-)
+from conversion_operator.core.identity import MarkKey, attempt_of_name, identify_job
 from conversion_operator.core.model import Conversion, Key
 
 _DELETED_KEPT: Final = 30_000
 """How many deleted uids to remember. A watch lasts about a minute, so no older events arrive."""
-
-_BOUND_KEPT: Final = 10_000
-"""For how many conversions without Jobs and pods to remember which Jobs and pods were theirs. A
-copy of one of their marks is then worth nothing."""
-
-FamilyKey = tuple[str, str]
-"""The namespace and the uid of a conversion."""
 
 
 class Store:
@@ -61,12 +48,10 @@ class Store:
         # Uids are never reused. Without these uids, a late event would add a deleted object again.
         # A dict is slow to find its oldest key after many deletions, an OrderedDict is not.
         self._deleted: OrderedDict[str, None] = OrderedDict()
-        self._families: dict[FamilyKey, Family] = {}
-        self._namespaces: dict[str, set[str]] = defaultdict(set)
+        self._families = Families()
         # The family of each Job and of each pod that is known, by the uid of the Job or pod.
         self._jobs: dict[str, Family] = {}
         self._pods: dict[str, Family] = {}
-        self._bound: OrderedDict[FamilyKey, dict[int, Bound]] = OrderedDict()
 
     def conversions(self) -> Iterable[Conversion]:
         """All ConversionJobs that are known to exist."""
@@ -96,8 +81,8 @@ class Store:
         Walks all families. The admitter calls it once or twice a pass.
         """
         return {
-            uid: family.children
-            for (_, uid), family in self._families.items()
+            family.evidence.uid: family.children
+            for family in self._families
             if family.children != NO_CHILDREN
         }
 
@@ -115,7 +100,7 @@ class Store:
 
     def foreign_count(self) -> int:
         """The number of all foreign Jobs and pods. Walks all families, once in a pass."""
-        return sum(len(family.foreign) for family in self._families.values())
+        return sum(len(family.foreign) for family in self._families)
 
     def uids(self, accepts: Callable[[str], bool]) -> set[str]:
         """The uids of conversions in some namespaces, and of those that left Jobs or pods there.
@@ -134,8 +119,8 @@ class Store:
 
         Visits everything known: after a change of the settings, and once a minute.
         """
-        orphans = (uid for _, uid in self._families if uid not in self._conversions)
-        return [*self._conversions, *orphans]
+        owners = (family.evidence.uid for family in self._families)
+        return [*self._conversions, *(uid for uid in owners if uid not in self._conversions)]
 
     def find_known(self, resource: Resource, uid: str) -> Object | None:
         """The newest known value of an object that exists. None if there is none."""
@@ -196,8 +181,8 @@ class Store:
             if known and accepts(known.key.namespace):
                 self._outputs.replace(known, None)
                 del self._conversions[uid]
-        for key in [key for key in self._families if accepts(key[0])]:
-            self._drop(key)
+        for family in [f for f in self._families if accepts(f.evidence.namespace)]:
+            self._families.drop(family)
         for index in (self._jobs, self._pods):
             for uid in [u for u, f in index.items() if accepts(f.evidence.namespace)]:
                 del index[uid]
@@ -212,9 +197,9 @@ class Store:
         if key == self._key:
             return
         self._key = key
-        for (_, uid), family in self._families.items():
+        for family in self._families:
             family.use_key(key)
-            self._on_change(uid)
+            self._on_change(family.evidence.uid)
 
     def mark(self, conversion: Key, attempt: int) -> str:
         """The mark for the Job of an attempt. Raises RuntimeError before there is a key."""
@@ -242,7 +227,7 @@ class Store:
         if attempt is not None:  # its labels may have been removed
             job = replace(job, conversion_uid=conversion.uid, attempt=attempt_of_name(job, attempt))
         if identify_job(job, family.evidence) is None:
-            self._drop_if_empty(family)
+            self._families.drop_if_empty(family)
             return False
         self._adopt_read(job)
         return True
@@ -294,7 +279,7 @@ class Store:
                 self._jobs.pop(child, None)
                 self._pods.pop(child, None)
                 self._remember_deleted(child)
-            self._drop_if_empty(family)
+            self._families.drop_if_empty(family)
 
     def _index(self, resource: Resource) -> dict[str, Family]:
         return self._jobs if resource is Resource.JOBS else self._pods
@@ -303,46 +288,12 @@ class Store:
         """The family of a conversion that exists. All families of its uid if it does not exist."""
         conversion = self._conversions.get(uid)
         if conversion is not None:
-            family = self._families.get((conversion.key.namespace, uid))
+            family = self._families.find(conversion.key.namespace, uid)
             return (family,) if family else ()
-        return tuple(self._families[n, uid] for n in sorted(self._namespaces.get(uid, ())))
+        return self._families.of_uid(uid)
 
     def _family(self, namespace: str, uid: str) -> Family:
-        """The family of a conversion. Makes one if there is none."""
-        family = self._families.get((namespace, uid))
-        if family is None:
-            conversion = self._conversions.get(uid)
-            exists = conversion is not None and conversion.key.namespace == namespace
-            family = Family(
-                Evidence(
-                    namespace,
-                    uid,
-                    exists,
-                    _attempts(conversion) if exists else {},
-                    self._bound.pop((namespace, uid), {}),
-                    self._key,
-                )
-            )
-            self._families[namespace, uid] = family
-            self._namespaces[uid].add(namespace)
-        return family
-
-    def _drop_if_empty(self, family: Family) -> None:
-        if not family.empty:
-            return
-        key = family.evidence.namespace, family.evidence.uid
-        self._drop(key)
-        if family.evidence.bound:
-            self._bound[key] = dict(family.evidence.bound)
-            if len(self._bound) > _BOUND_KEPT:
-                self._bound.popitem(last=False)
-
-    def _drop(self, key: FamilyKey) -> None:
-        namespace, uid = key
-        self._families.pop(key, None)
-        self._namespaces[uid].discard(namespace)
-        if not self._namespaces[uid]:
-            del self._namespaces[uid]
+        return self._families.find_or_make(namespace, uid, self._conversions.get(uid), self._key)
 
     def _update_conversion(self, item: Conversion) -> None:
         uid = item.key.uid
@@ -353,9 +304,9 @@ class Store:
             item = replace(item, arrival=known.arrival)  # its status does not have it yet
         self._outputs.replace(known, item)
         self._conversions[uid] = item
-        family = self._families.get((item.key.namespace, uid))
+        family = self._families.find(item.key.namespace, uid)
         if family is not None:
-            family.use_attempts(True, _attempts(item))
+            family.use_attempts(True, attempts_of(item))
         self._on_change(uid)
 
     def _update_child(self, item: Job | Pod) -> None:
@@ -390,7 +341,7 @@ class Store:
         if family.find(uid) is None:  # a foreign one or a duplicate is not kept
             del index[uid]
             self._remember_deleted(uid)
-            self._drop_if_empty(family)
+            self._families.drop_if_empty(family)
         self._on_change(family.evidence.uid)
 
     async def _delete_missing_conversions(
@@ -411,7 +362,7 @@ class Store:
         if known is None:
             return
         self._outputs.replace(known, None)
-        family = self._families.get((known.key.namespace, uid))
+        family = self._families.find(known.key.namespace, uid)
         if family is not None:
             family.use_attempts(False, {})
         self._on_change(uid)
@@ -438,8 +389,3 @@ class Store:
                 elif known.version <= version:
                     self._mark_deleted(index, uid)
             await asyncio.sleep(0)
-
-
-def _attempts(conversion: Conversion | None) -> dict[int, Attempt]:
-    recorded = (conversion.status.attempts if conversion and conversion.status else None) or ()
-    return {attempt.number: attempt for attempt in recorded}

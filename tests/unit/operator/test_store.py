@@ -56,7 +56,7 @@ def test_a_namespace_that_is_let_go_leaves_nothing_behind(store: Store) -> None:
     assert store.writers(NAMESPACE, path) == []
     assert [writer.key.uid for writer in store.writers("other", path)] == ["uid-other"]
     assert (store.conversion(UID), store.children(UID)) == (None, Children())
-    assert UID not in store._namespaces
+    assert UID not in store._families._namespaces
     store.update(conversion_at(1))
     assert [writer.key.uid for writer in store.writers(NAMESPACE, path)] == [UID]
 

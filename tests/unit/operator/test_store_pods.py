@@ -141,7 +141,8 @@ def test_what_is_remembered_of_old_attempts_is_bounded(store: Store) -> None:
         last = Attempt(number=number, start_time=at(number), job_uid=job(number).uid)
         changed = waiting.model_copy(update={"attempts": [last]})
         store.apply(event("MODIFIED", replace(conversion(), status=changed, version=number)))
-    family = store._families[NAMESPACE, UID]
+    family = store._families.find(NAMESPACE, UID)
+    assert family is not None
     assert min(family.evidence.bound) == 79
     copied = replace(job(70), uid="copied", version=200)
     store.apply(event("ADDED", copied))
