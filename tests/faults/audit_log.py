@@ -21,8 +21,7 @@ class AuditLog:
     def read(self) -> list[Any]:
         """The records so far, oldest first."""
         text = must("docker", "exec", self._node, "cat", AUDIT_LOG, limit=120)
-        found = audit.changes(text.splitlines())
-        return [record for record in found if record["stageTimestamp"] >= self._since]
+        return list(audit.changes(text.splitlines(), self._since))
 
     def check(self, limit: int = LIMIT) -> None:
         """Check I1, I2 and one Job per attempt, at every moment since then."""

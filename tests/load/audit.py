@@ -52,15 +52,20 @@ class Peak:
     shares: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
-def changes(lines: Iterable[str]) -> Iterator[Any]:
-    """The records of successful changes. The last line of the log may be incomplete."""
+def changes(lines: Iterable[str], since: str) -> Iterator[Any]:
+    """The records of successful changes since a time, in the order of the log.
+
+    ``since`` is in UTC, like 2026-01-31T09:05:00.000000. The cluster may have been used before. The
+    last line of the log may be incomplete.
+    """
     for line in lines:
         try:
             record = json.loads(line)
         except ValueError:
             continue
         code = record.get("responseStatus", {}).get("code", 0)
-        if record.get("stage") == "ResponseComplete" and 200 <= code < 300:
+        complete = record.get("stage") == "ResponseComplete" and 200 <= code < 300
+        if complete and record["stageTimestamp"] >= since:
             yield record
 
 

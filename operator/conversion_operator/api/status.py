@@ -44,6 +44,11 @@ Codec = Annotated[str, StringConstraints(max_length=MAX_NAME_LENGTH)]
 DisplayText = Annotated[str, StringConstraints(max_length=16)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[str, StringConstraints(max_length=20, pattern=r"^[0-9]+\.[0-9]{3}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Warnings = Annotated[
+    list[Annotated[str, StringConstraints(max_length=MAX_WARNING_LENGTH)]],
+    Field(max_length=MAX_WARNINGS),
+]
 Time = Annotated[datetime, PlainSerializer(format_time, when_used="json")]
 
 
@@ -145,7 +150,7 @@ class Retries(StatusModel):
 class OutputFacts(StatusModel):
     """Facts about the output file, read from the file after it was written."""
 
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
     """SHA-256 of the file, in hexadecimal."""
     container: Codec
     """Format of the file, for example mp4."""
@@ -159,13 +164,7 @@ class OutputFacts(StatusModel):
     """Displayed height in pixels."""
     duration_seconds: Seconds | None = None
     """Duration in seconds, with three decimals."""
-    warnings: (
-        Annotated[
-            list[Annotated[str, StringConstraints(max_length=MAX_WARNING_LENGTH)]],
-            Field(max_length=MAX_WARNINGS),
-        ]
-        | None
-    ) = None
+    warnings: Warnings | None = None
     """What the output lacks of the input, in sentences: parts that are damaged or that the
     converter cannot decode. Absent if the output is complete.
     """
@@ -183,7 +182,7 @@ class OutputStatus(StatusModel):
     """
     size: Count | None = None
     """Size of the file in bytes."""
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256 | None = None
     """SHA-256 of the file, in hexadecimal."""
     container: Codec | None = None
     """Format of the file, for example mp4."""
@@ -197,13 +196,7 @@ class OutputStatus(StatusModel):
     """Displayed height in pixels."""
     duration_seconds: Seconds | None = None
     """Duration in seconds, with three decimals."""
-    warnings: (
-        Annotated[
-            list[Annotated[str, StringConstraints(max_length=MAX_WARNING_LENGTH)]],
-            Field(max_length=MAX_WARNINGS),
-        ]
-        | None
-    ) = None
+    warnings: Warnings | None = None
     """What the output lacks of the input, in sentences."""
     reason: ReasonText | None = None
     """Why the output has failed or was skipped. docs/reasons.md lists all reasons."""

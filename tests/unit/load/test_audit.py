@@ -33,9 +33,10 @@ def pod(
     }
 
 
-def job(name: str, code: int = 201) -> dict[str, Any]:
+def job(name: str, code: int = 201, time: str = "2026-01-31T09:05:01.000001Z") -> dict[str, Any]:
     return {
         "stage": "ResponseComplete",
+        "stageTimestamp": time,
         "verb": "create",
         "responseStatus": {"code": code},
         "objectRef": {"resource": "jobs", "namespace": "n", "name": name},
@@ -115,4 +116,11 @@ def test_a_job_created_twice_is_noticed_when_one_answer_was_lost() -> None:
 
 def test_rejected_requests_and_incomplete_lines_are_not_changes() -> None:
     lines = [json.dumps(job("j-1", 409)), json.dumps(job("j-1")), json.dumps(job("j-2"))[:40]]
-    assert list(audit.changes(lines)) == [job("j-1")]
+    assert list(audit.changes(lines, since="")) == [job("j-1")]
+
+
+def test_changes_before_the_time_are_left_out() -> None:
+    times = ("2026-01-31T09:04:59.999999Z", "2026-01-31T09:05:00.000000Z")
+    before, after = (job("j-1", time=time) for time in times)
+    lines = [json.dumps(before), json.dumps(after)]
+    assert list(audit.changes(lines, since="2026-01-31T09:05:00.000000")) == [after]
