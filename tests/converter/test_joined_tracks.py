@@ -115,6 +115,7 @@ def test_several_outputs_of_one_recording(kitchen: Kitchen, converter: Converter
     done = several.run(converter, recording(kitchen, "joined.mxf"), wanted)
     assert done.states == [OutputState.SUCCEEDED] * 4, done.log
     assert "3 videos from one decoder" in done.log
+    assert "cannot be made together" not in done.log
     assert not lab.media(wanted[0].target).streams("audio")
     for one in wanted[1:]:
         assert_is_stereo(lab, one.target)
