@@ -95,6 +95,37 @@ def test_turned_wide_pixels_and_few_pictures(
     assert found.get("sample_aspect_ratio", "1:1") in ("1:1", "0:1")
 
 
+@each_codec
+@pytest.mark.parametrize(
+    ("frames", "clip"),
+    [
+        # The filter that moves a part to time 0 removes the frame rate.
+        (25, ("part.mkv", 25, {"start": 1, "duration": 1})),
+        (120, ("fast.mp4", 300, {})),
+        # The frames of a slide show are repeated.
+        (6, ("slow.mkv", 0.25, {})),
+    ],
+)
+def test_any_frame_rate_in_each_codec(
+    kitchen: Kitchen,
+    converter: Converter,
+    lab: Lab,
+    wanted: Format,
+    frames: int,
+    clip: tuple[str, float, dict[str, object]],
+) -> None:
+    """An encoder may reject the rate of the time base, or that of the input."""
+    name, rate, options = clip
+    seconds = max(2, 3 / rate)
+    source = kitchen.ffmpeg(name, *video("128x72", rate=rate, seconds=seconds), *X264)
+    made = converter.convert(
+        wanted.kind, source, f"a.{wanted.container}", videoCodec=wanted.codec, **options
+    )
+    found = lab.media(made.path, count=True)
+    assert found.duration == pytest.approx(options.get("duration", seconds), abs=0.1)
+    assert int(found.video["nb_read_frames"]) == pytest.approx(frames, abs=2)
+
+
 @pytest.mark.parametrize("codec", ["hevc", "av1", "h264"])
 def test_hdr_becomes_sdr_in_each_codec(
     kitchen: Kitchen, converter: Converter, lab: Lab, codec: str

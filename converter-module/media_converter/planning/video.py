@@ -325,9 +325,11 @@ def _encoder_options(
         # By default, ffmpeg rounds timestamps to multiples of one frame of the header's rate, and
         # drops frames that fall on the same timestamp.
         argv += ["-enc_time_base", "filter"]
-    limit = bit_rate_limit(options, size, min(highest_frame_rate(video, rates), max_rate))
+    frame_rate = min(highest_frame_rate(video, rates), max_rate)
+    limit = bit_rate_limit(options, size, frame_rate)
     codec = CODECS[options.codec]
-    return argv + codec.options(options.quality or DEFAULT_QUALITY, encoder, limit)
+    quality = options.quality or DEFAULT_QUALITY
+    return argv + codec.options(quality, encoder, limit, frame_rate)
 
 
 def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
