@@ -203,11 +203,15 @@ def measure(agent: Agent, entrypoint: tuple[str, ...], case: Case, command: Comm
 
 
 def similarity(agent: Agent, case: Case, command: Command) -> tuple[float, float]:
-    """SSIM (all planes) and PSNR in dB of an output against its source, scaled to the same size."""
+    """SSIM (all planes) and PSNR in dB of an output against its source, scaled to the same size.
+
+    Frames are compared in order. Matroska rounds timestamps to milliseconds, so timestamps would
+    pair a frame with the one before it.
+    """
     source = ("-ss", "00:00:01") if "thumbnail" in case.name else ()
     graph = (
-        f"[0:v:0]scale={case.size}:flags=lanczos,format=yuv420p,split[a][b];"
-        f"[1:v:0]scale={case.size}:flags=lanczos,format=yuv420p,split[c][d];"
+        f"[0:v:0]settb=1/25,setpts=N,scale={case.size}:flags=lanczos,format=yuv420p,split[a][b];"
+        f"[1:v:0]settb=1/25,setpts=N,scale={case.size}:flags=lanczos,format=yuv420p,split[c][d];"
         "[a][c]ssim=shortest=1,nullsink;[b][d]psnr=shortest=1"
     )
     done = agent.start(
@@ -279,7 +283,7 @@ def goals(found: dict[str, dict[str, Figures]]) -> list[str]:
             ours, rival = found[goal.case]["converter"], found[goal.case][goal.rival]
             ratio = getattr(rival, goal.of) / getattr(ours, goal.of)
             reached = "yes" if ratio >= goal.least and not ours.ended else "no"
-            lines.append(f"| {goal.text} | ≥ {goal.least:g}x | {ratio:.1f}x | {reached} |")
+            lines.append(f"| {goal.text} | ≥ {goal.least:.3g}x | {ratio:.1f}x | {reached} |")
     preview = found.get(CASES[0].name)
     if preview and preview["converter"].ssim is not None:
         drop = (preview[SCALED.label].ssim or 0) - preview["converter"].ssim
