@@ -197,7 +197,7 @@ class StoreWatch:
         self._tell()
 
     def _fail(self, error: ClusterError) -> None:
-        """Callers are told ``error``. Logs the first failure in a row only."""
+        """Callers get ``error``. Only the first failure in a row is logged."""
         if isinstance(error, Expired):
             logger.info("the watch of %s expired", self._place)
             error = Unavailable(str(error))

@@ -21,7 +21,7 @@ from media_converter.planning.plan import (
 _NO_OTHER_STREAMS: Final = ("-sn", "-dn")
 """No subtitles, no data."""
 _AS_FILES: Final = ("-flags:v", "+global_header", "-flags:a", "+global_header")
-"""What ffmpeg sets by itself for the muxers behind tee, but not for tee."""
+"""ffmpeg sets these flags for MP4 and WebM. It does not set them for tee."""
 _KEEP_TIMES: Final = ("-avoid_negative_ts", "disabled")
 """The muxers behind tee decide about times below 0. MP4 has edit lists for them."""
 _AS_ONLY_VIDEO: Final = ("-disposition:v", "+0")
