@@ -33,6 +33,16 @@ def decoded_together(done: ManyRun, *, separated: bool = False) -> list[int]:
     return [int(n) for n in re.findall(r"(\d+) videos from one decoder", done.log)]
 
 
+def encoding_command(kitchen: Kitchen, converter: Converter, folder: str) -> str:
+    """The command line that encodes a ladder. The run is stopped."""
+    going = several.start(converter, looped_video(kitchen), ladder(folder, *LADDER))
+    until(lambda: [c for c in converter.agent.processes().values() if "libx264" in c])
+    (command,) = [c for c in converter.agent.processes().values() if "libx264" in c]
+    going.command.signal(signal.SIGTERM)
+    assert going.end().reason is ExitReason.TERMINATED
+    return command
+
+
 def test_videos_of_one_input_are_decoded_once(
     kitchen: Kitchen, converter: Converter, lab: Lab
 ) -> None:
@@ -104,11 +114,7 @@ def test_one_encoder_of_sound_is_seen_in_the_command(
     kitchen: Kitchen, converter: Converter
 ) -> None:
     folder = converter.workspace.scratch("one-sound")
-    going = several.start(converter, looped_video(kitchen), ladder(folder, *LADDER))
-    until(lambda: [c for c in converter.agent.processes().values() if "libx264" in c])
-    (command,) = [c for c in converter.agent.processes().values() if "libx264" in c]
-    going.command.signal(signal.SIGTERM)
-    assert going.end().reason is ExitReason.TERMINATED
+    command = encoding_command(kitchen, converter, folder)
     assert command.count("-c:a aac") == 1
     assert command.count("libx264") == 3
 
@@ -201,11 +207,7 @@ def test_one_output_that_is_too_large_does_not_fail_the_others(
 
 def test_each_tool_reaches_only_its_own_outputs(kitchen: Kitchen, converter: Converter) -> None:
     folder = converter.workspace.scratch("confined")
-    going = several.start(converter, looped_video(kitchen), ladder(folder, *LADDER))
-    until(lambda: [c for c in converter.agent.processes().values() if "libx264" in c])
-    (command,) = [c for c in converter.agent.processes().values() if "libx264" in c]
-    going.command.signal(signal.SIGTERM)
-    assert going.end().reason is ExitReason.TERMINATED
+    command = encoding_command(kitchen, converter, folder)
     assert not listing(converter.workspace.path(folder))
     assert set(re.findall(r"/proc/self/fd/(\d+)", command)) >= {"4", "6", "7"}
     assert "/proc/self/fd/8" not in command

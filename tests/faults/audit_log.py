@@ -6,9 +6,7 @@ import json
 from typing import Any
 
 from tests.e2e.support.cluster import LIMIT
-from tests.e2e.support.commands import must
 from tests.e2e.support.conversions import NAMESPACE
-from tests.e2e.support.operator import AUDIT_LOG
 from tests.load import audit
 
 
@@ -20,8 +18,7 @@ class AuditLog:
 
     def read(self) -> list[Any]:
         """The records so far, oldest first."""
-        text = must("docker", "exec", self._node, "cat", AUDIT_LOG, limit=120)
-        return list(audit.changes(text.splitlines(), self._since))
+        return audit.read(self._node, self._since)
 
     def check(self, limit: int = LIMIT) -> None:
         """Check I1, I2 and one Job per attempt, at every moment since then."""

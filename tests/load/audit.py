@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from conversion_operator.api import names
 from conversion_operator.core.manifest import CONTAINER
+from tests.e2e.support.commands import must
+from tests.e2e.support.operator import AUDIT_LOG
 
 _ENDED: Final = ("Succeeded", "Failed")
 
@@ -50,6 +52,12 @@ class Peak:
     of_one: int
     queues: Mapping[str, int] = field(default_factory=dict)
     shares: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+def read(node: str, since: str) -> list[Any]:
+    """The changes that the API server on a node of kind has logged since a time, oldest first."""
+    text = must("docker", "exec", node, "cat", AUDIT_LOG, limit=120)
+    return list(changes(text.splitlines(), since))
 
 
 def changes(lines: Iterable[str], since: str) -> Iterator[Any]:

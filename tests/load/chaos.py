@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from conversion_operator.api import names
-from tests.e2e.support.commands import ROOT, TOOLS, Kubectl, must
-from tests.e2e.support.operator import AUDIT_LOG, install
+from tests.e2e.support.commands import ROOT, TOOLS, Kubectl
+from tests.e2e.support.operator import install
 from tests.load import audit, media
 from tests.load.fault_injector import FaultInjector
 from tests.load.findings import Limits, Row, finished, leftovers, rows, wrong
@@ -123,12 +123,6 @@ class Run:
                 return left
             time.sleep(2)
 
-    def log(self, since: str) -> list[Any]:
-        """The changes in the audit log since a time. Earlier runs may have used the cluster."""
-        node = f"{self.cluster}-control-plane"
-        text = must("docker", "exec", node, "cat", AUDIT_LOG, limit=120)
-        return list(audit.changes(text.splitlines(), since))
-
     def run(self) -> int:
         """Do the whole run, and return the exit code."""
         started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
@@ -149,7 +143,7 @@ class Run:
         wrong_results = [
             text for item in conversions if (text := wrong(item, self.volume, injector.cancelled))
         ]
-        log = self.log(started)
+        log = audit.read(f"{self.cluster}-control-plane", started)
         table = [
             *rows(
                 *(conversions, wrong_results, audit.lives(log, media.NAMESPACES)),

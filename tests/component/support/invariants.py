@@ -7,7 +7,7 @@ invariants of docs/reliability.md.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import orjson
@@ -26,7 +26,7 @@ STATUS_MAX_BYTES: Final = 8192
 LIST_STATUS_MAX_BYTES: Final = 12288
 
 
-def check_one_live_pod_each(api: FakeApi, excluding: Collection[str] = ()) -> None:
+def check_one_live_pod_each(api: FakeApi, excluding: AbstractSet[str] = frozenset()) -> None:
     """At most one live pod per ConversionJob, at every moment (I1).
 
     ``excluding`` are UIDs of pods that were given up as lost with their node.
@@ -41,7 +41,9 @@ def check_one_live_pod_each(api: FakeApi, excluding: Collection[str] = ()) -> No
         assert most <= 1, f"ConversionJob {owner} had {most} live pods at version {rv}: {names}"
 
 
-def check_parallel_limit(api: FakeApi, limit: int, excluding: Collection[str] = ()) -> None:
+def check_parallel_limit(
+    api: FakeApi, limit: int, excluding: AbstractSet[str] = frozenset()
+) -> None:
     """Never more live pods than ``limit``, and no Job created while all slots were held (I2)."""
     history = History(api.storage)
     lives = [life for life in history.pod_lives if life.uid not in excluding]
@@ -195,7 +197,7 @@ def check_no_warnings(api: FakeApi) -> None:
     assert not warned, f"warnings: {warned}"
 
 
-def check_all(api: FakeApi, limit: int, excluding: Collection[str] = ()) -> None:
+def check_all(api: FakeApi, limit: int, excluding: AbstractSet[str] = frozenset()) -> None:
     """The checks for every scenario in which all conversions have finished."""
     check_one_live_pod_each(api, excluding)
     check_parallel_limit(api, limit, excluding)

@@ -6,6 +6,7 @@ The product keeps the same answers up to date by events. A property test compare
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -46,7 +47,7 @@ class Specified:
 def all_standings(
     conversions: Mapping[str, Conversion],
     children: Mapping[str, Children],
-    reserved: Collection[str],
+    reserved: AbstractSet[str],
     policy: Policy,
 ) -> list[Standing]:
     """The standings of all conversions, and of those of which only Jobs or pods are left."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -65,7 +66,7 @@ def build_queue(  # noqa: PLR0917 the order in which a pass needs them
     now: datetime,
     policy: Policy,
     find_writers: FindWriters = lambda *_: (),
-    reserved: Collection[str] = (),
+    reserved: AbstractSet[str] = frozenset(),
 ) -> Built:
     """The queue of one state, with a free slot for every conversion."""
     known = {c.key.uid: c for c in conversions}

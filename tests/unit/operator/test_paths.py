@@ -140,7 +140,7 @@ def test_a_running_attempt_is_waited_for_even_by_one_that_has_begun() -> None:
 
 def test_a_conversion_whose_job_is_being_created_uses_its_files() -> None:
     reader, writer = made("user", "b", "c", 0), made("maker", "a", "b", 5)
-    reserved = ("uid-user",)
+    reserved = frozenset({"uid-user"})
     queue = build_queue([reader, writer], {}, Obstacles(), at(LATER), POLICY, reserved=reserved)
     assert "uid-user" not in queue.blocks
     why = Block(Reason.POD_REJECTED, "no")

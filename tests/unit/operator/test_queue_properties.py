@@ -231,7 +231,9 @@ class World:
         held = self.queue.slots_held()
         selection = AdmissionPass(self.queue, self.now, self.obstacles, NAMESPACES).select(held)
         self.queue.take_changed()
-        standings = all_standings(self.conversions, self.children, self.reserved, self.policy)
+        standings = all_standings(
+            self.conversions, self.children, self.reserved.keys(), self.policy
+        )
         expected = specify(
             standings,
             self.obstacles,
