@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import signal
 import subprocess
 import tarfile
 from collections.abc import Mapping
@@ -14,13 +15,17 @@ from functools import lru_cache
 import pytest
 
 from tests.converter import elf
-from tests.converter.containers import Agent, docker
+from tests.converter.containers import MODULES_PATH, Agent, docker
 
 STATUS = "var/lib/dpkg/status.d/"
 DOCUMENTS = "usr/share/doc/"
-# What the image's build makes: the converter, ffmpeg, byte code, inventory, licences and the
+STUBS = "usr/lib/x86_64-linux-gnu/stubs/"
+# What the image's build makes: the converter, ffmpeg, byte code, stubs, inventory, licences and the
 # loader's cache.
-MADE = ("opt/", "var/lib/dpkg/", "usr/share/doc/", "usr/share/common-licenses/", "etc/ld.so.cache")
+MADE = (
+    "opt/", STUBS, "var/lib/dpkg/", "usr/share/doc/", "usr/share/common-licenses/",
+    "etc/ld.so.cache",
+)  # fmt: skip
 
 
 # Images whose tests need no container. Those of the operator and the HTTP API are built alike.
@@ -135,6 +140,24 @@ def test_ffmpeg_is_in_the_inventory_with_its_version_and_licence(
     assert b"--enable-gpl" in files["opt/ffmpeg/bin/ffmpeg"]
     for licence in ("GPL-2", "LGPL-2.1", "GPL-3"):
         assert files[f"usr/share/common-licenses/{licence}"]
+
+
+def test_libraries_of_refused_formats_are_stubs(files: Files) -> None:
+    stubs = {path.removeprefix(STUBS) for path in files if path.startswith(STUBS)}
+    assert {"librsvg-2.so.2", "libmatio.so.13", "libcfitsio.so.10"} <= stubs
+    libraries = [path for path in files if ".so" in path and not path.startswith(STUBS)]
+    names = {path.rpartition("/")[2] for path in libraries}
+    assert not names & stubs
+    # What the real ones would bring.
+    brought = ("libcurl", "libgnutls", "libssl.", "libldap", "libkrb5", "libX11", "libhdf5")
+    assert [name for name in names if name.startswith(brought)] == []
+
+
+def test_who_calls_a_stub_is_aborted(restricted: Agent) -> None:
+    script = "import ctypes; ctypes.CDLL('librsvg-2.so.2').rsvg_handle_new_from_stream_sync()"
+    argv = ("python3", "-c", script)
+    ended = restricted.start(argv, {"PYTHONPATH": MODULES_PATH}).result()
+    assert ended.code == -signal.SIGILL, ended.stderr
 
 
 def test_no_image_has_a_shell_a_package_manager_or_a_program_that_gains_privileges(
