@@ -61,6 +61,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
 RUN rm -rf /usr/share/doc
 COPY --from={CONVERTER} / /
 RUN ldconfig
+# The plain commands need the libraries of which the converter's image has stubs. The converter
+# does not give this variable to its tools.
+ENV LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu
 """
 PHOTOS = "/material/usr/share/backgrounds"
 AUDIO_FILES = "/material/usr/share/sonic-pi/samples"
