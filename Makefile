@@ -11,8 +11,8 @@ CLUSTER := mynetwork
 VOLUME := shared
 VENV := .tools/venv/bin
 PYTEST := $(VENV)/python -m pytest
-# A conversion uses one CPU; a machine has two or more.
-SIDE_BY_SIDE := -n 2 --dist worksteal
+# A conversion uses one CPU, and a machine has two or more. Some wait for a limit or a stall.
+SIDE_BY_SIDE := -n 3 --dist worksteal
 # The operator in these tests waits most of the time.
 WAITING := -n 4 --dist worksteal
 # Here a part of the time goes to the API servers.

@@ -159,6 +159,16 @@ async def test_without_the_cluster_role_nothing_starts_and_it_is_told(
             await api.until(lambda: op.operator.health.unlisted == "", 20)
 
 
+async def leave_one_running(api: FakeApi, folder: Path, settings: dict[str, Any]) -> None:
+    """Kill an operator while the conversion "long" of the other namespace runs."""
+    async with running(api, folder, "op-a", **settings) as op:
+        api.create(conversion_job("long", "other"))
+        await until_other(api, "long", "Running")
+        await api.until(lambda: slots(api) == {"other": 1}, 20)
+        await op.kill()
+    api.mutate("leases", NAME, lambda body: body["spec"].update(leaseDurationSeconds=1))
+
+
 async def test_slots_stay_counted_while_all_lists_are_refused(
     two: FakeApi, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,12 +179,7 @@ async def test_slots_stay_counted_while_all_lists_are_refused(
     api = two
     cluster.default = succeed(hold=True)
     limit: dict[str, Any] = {"watch_namespaces": "*", "converter_max_parallel": 1}
-    async with running(api, tmp_path / "a", "op-a", **limit) as op:
-        api.create(conversion_job("long", "other"))
-        await until_other(api, "long", "Running")
-        await api.until(lambda: slots(api) == {"other": 1}, 20)
-        await op.kill()
-    api.mutate("leases", NAME, lambda body: body["spec"].update(leaseDurationSeconds=1))
+    await leave_one_running(api, tmp_path / "a", limit)
     with no_cluster_role(api) as refused:
         async with running(api, tmp_path / "b", "op-b", **limit) as op:
             api.create(conversion_job("mine"))
@@ -204,12 +209,7 @@ async def test_slots_stay_counted_while_all_lists_get_no_answer(
     api = two
     cluster.default = succeed(hold=True)
     limit: dict[str, Any] = {"watch_namespaces": "*", "converter_max_parallel": 2}
-    async with running(api, tmp_path / "a", "op-a", **limit) as op:
-        api.create(conversion_job("long", "other"))
-        await until_other(api, "long", "Running")
-        await api.until(lambda: slots(api) == {"other": 1}, 20)
-        await op.kill()
-    api.mutate("leases", NAME, lambda body: body["spec"].update(leaseDurationSeconds=1))
+    await leave_one_running(api, tmp_path / "a", limit)
     with api.faults.black_hole(verb="list", where=is_everywhere):
         async with running(api, tmp_path / "b", "op-b", **limit) as op:
             await api.until(lambda: op.metric("converter_running") == 1, 30, "a pass")

@@ -203,6 +203,6 @@ def test_a_plan_comes_true(kitchen: Kitchen, converter: Converter) -> None:
 
 def test_less_memory_makes_fewer_parts(kitchen: Kitchen, converter: Converter) -> None:
     """A decoder of a 4K film takes 190 MiB by the plan. Four do not fit into 1 GiB."""
-    source = kitchen.ffmpeg("preview-4k.mp4", *video("3840x2160", 5, 40), *X264, "-g", "5")
-    run = converter.convert(PREVIEW, source, "out.mp4", size="320x320", segments=10)
+    source = kitchen.ffmpeg("preview-4k.mp4", *video("3840x2160", 2, 20), *X264, "-g", "2")
+    run = converter.convert(PREVIEW, source, "out.mp4", size="320x320", segments=10, duration=3)
     assert "parts instead of 10. More need more memory." in run.report.warnings[0]

@@ -149,8 +149,8 @@ def test_the_bit_rate_has_a_limit_in_each_codec(
     wanted: Format,
 ) -> None:
     source = kitchen.ffmpeg(
-        "noise-13.mp4",
-        *video("320x180", seconds=13),
+        "noise-13s.mp4",
+        *video("160x90", seconds=13),
         *("-vf", "noise=alls=90:allf=t+u", "-crf", "10", *X264),
     )
     made = converter.convert(

@@ -181,12 +181,12 @@ def test_a_truncated_song_has_no_short_waveform(
 
 
 def test_half_an_hour_takes_little_time_and_memory(kitchen: Kitchen, converter: Converter) -> None:
-    minute = kitchen.ffmpeg("minute.mp3", *tone(440, 60, 44100), "-b:a", "64k")
-    long = kitchen.ffmpeg("long.mp3", "-stream_loop", "29", "-i", minute, "-c", "copy")
+    minute = kitchen.ffmpeg("minute-16k.mp3", *tone(440, 60, 16000), "-b:a", "64k")
+    long = kitchen.ffmpeg("long-16k.mp3", "-stream_loop", "29", "-i", minute, "-c", "copy")
     folder = converter.workspace.scratch("waveform")
     run = converter.run(Case(WAVEFORM, long, f"{folder}/out.json"), sample=True)
     assert run.output
-    assert run.ended.cpu < 40
+    assert run.ended.cpu < 16
     assert run.ended.peak_kib is not None
     assert run.ended.peak_kib < 150 * 1024
     assert any(0 < (p.percent or 0) < 100 for p in run.progress)
