@@ -4,8 +4,6 @@ Both import this module, so each table exists once. :mod:`media_converter.report
 report into JSON and back. Neither does I/O.
 """
 
-from __future__ import annotations
-
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple

@@ -1,7 +1,5 @@
 """Plans the outputs of a run without making them: probes the input, and writes nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

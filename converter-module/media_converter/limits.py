@@ -6,8 +6,6 @@ By default, tools start one thread per core of the host. A pod with one CPU on a
 would run 64 encoder threads, which need too much memory. So every tool gets a thread count.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import resource

@@ -3,8 +3,6 @@
 The operator imports this module too, so it does no I/O and imports the standard library only.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeGuard

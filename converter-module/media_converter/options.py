@@ -7,8 +7,6 @@ The converter and the HTTP API also accept seconds with decimals as a number (``
 cannot: Kubernetes has integers and strings only. ``null`` is the same as absent.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum

@@ -4,8 +4,6 @@ Each output is complete when it has its name. The first one that fails and is no
 run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Reads what a run must do from its environment variables: one conversion, or several outputs."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -1,7 +1,5 @@
 """Defines a step, which is one run of a tool, and the paths that tools get for their files."""
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Final, NamedTuple
 

@@ -1,7 +1,5 @@
 """Reads a task, which is one output to make, from the environment variables of the container."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple

@@ -1,7 +1,5 @@
 """The options of each conversion type, read and checked, with their defaults."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 DEFAULT_BITRATE: Final = 192

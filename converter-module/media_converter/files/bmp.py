@@ -1,7 +1,5 @@
 """Reads BMP images, for which libvips has no loader, row by row."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple

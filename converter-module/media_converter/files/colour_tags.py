@@ -4,8 +4,6 @@ libvips applies ICC profiles, but it ignores the chunks gAMA, cHRM and cICP of a
 colr of type nclx.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 

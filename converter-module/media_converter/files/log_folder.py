@@ -5,8 +5,6 @@ here is trusted: every folder is opened relative to its parent, never through a 
 regular files with the names of logs are removed.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import stat
@@ -49,7 +47,7 @@ class LogName(NamedTuple):
     attempt: int
 
     @classmethod
-    def parse(cls, text: str) -> LogName | None:
+    def parse(cls, text: str) -> "LogName | None":
         """Parse ``UID/ATTEMPT``. None if it is not of this form."""
         uid, _, attempt = text.partition("/")
         if not _UID.fullmatch(uid) or not _FILE.fullmatch(f"{attempt}.log"):

@@ -5,8 +5,6 @@ Opens each component relative to its parent folder, never through a symbolic lin
 link between check and use has no effect. Tools get descriptors, not names.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -3,8 +3,6 @@
 All are computed from a picture of at most 100 x 100 pixels.
 """
 
-from __future__ import annotations
-
 import math
 from base64 import b64encode
 from typing import Final, NamedTuple

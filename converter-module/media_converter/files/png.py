@@ -1,7 +1,5 @@
 """Reads and writes PNG without a library, for small pictures and drawings of two colours."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple

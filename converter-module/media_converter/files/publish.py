@@ -4,8 +4,6 @@ The mark on an output says which conversion has written which content. A retry a
 whose report was lost recognises the output of that attempt by it.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import hashlib

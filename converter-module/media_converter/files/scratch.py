@@ -1,7 +1,5 @@
 """Makes and removes the scratch folder of one tool."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from typing import Final, NamedTuple

@@ -4,8 +4,6 @@ Running a tool on every output would cost more than making a small image. These 
 wrong format, a wrong size, a wrong number of frames and a missing end.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 

@@ -5,8 +5,6 @@ neutral name and is locked. A killed run leaves its file, but not the lock. So t
 same folder can recognise leftovers without guessing from their age.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

@@ -3,8 +3,6 @@
 libvips takes every sample after the colours for transparency. The tags say which ones are.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from media_converter.files.structure import ReadAt

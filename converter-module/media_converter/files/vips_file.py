@@ -1,7 +1,5 @@
 """Writes the file format of libvips, which keeps the frames of an animation and their times."""
 
-from __future__ import annotations
-
 import struct
 from typing import Final, NamedTuple
 

@@ -1,7 +1,5 @@
 """Plans audio_to_mp3 and audio_convert, which write the audio of any file in a common format."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from media_converter.contract import ExitReason

@@ -1,7 +1,5 @@
 """The audio formats that the converter writes, and how ffmpeg encodes to each."""
 
-from __future__ import annotations
-
 from types import MappingProxyType
 from typing import Final, NamedTuple
 

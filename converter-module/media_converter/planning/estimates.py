@@ -7,8 +7,6 @@ an encoder, and ``vips thumbnail PHOTO FILE 1600 --height 900``. The machine was
 somewhat too high. Videos differ: one may have half or twice the estimated size.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from media_converter.planning.memory import EncodedVideo

@@ -1,7 +1,5 @@
 """An audio gain, and the filters that apply it."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 _OVERSAMPLING: Final = 4

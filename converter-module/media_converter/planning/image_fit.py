@@ -1,7 +1,5 @@
 """Decides the size of an image and what is cut off. Nothing is ever enlarged."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from media_converter.planning.filters import fit_box

@@ -4,8 +4,6 @@ libvips takes every sample after the colours of a TIFF for transparency, and sho
 than 16 bits wrongly. So such an image is first rewritten to memory, with plain samples.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Final, NamedTuple
 

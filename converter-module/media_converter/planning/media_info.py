@@ -3,8 +3,6 @@
 A name never changes its meaning within a version. A later version of the converter may add names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 

@@ -9,8 +9,6 @@ input, 887 MiB with tone mapping. Each figure is the sum of ``_FFMPEG_BYTES``, a
 decoded frames and a whole number of frames in the encoder, so :func:`estimate` computes this sum.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 

@@ -3,8 +3,6 @@
 A plan depends only on its arguments: it reads no file and runs no tool.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 

@@ -1,7 +1,5 @@
 """Plans video_to_preview: a few seconds from several places of a video, without audio."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple

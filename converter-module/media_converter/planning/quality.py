@@ -4,8 +4,6 @@ The encoder keeps the quality of all frames the same. Film grain and noise can t
 bits as other frames, so the bit rate has a limit. A video over the limit is not copied either.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from media_converter.typed_options import VideoOptions

@@ -1,7 +1,5 @@
 """Plans video_storyboard: an image of many small frames, the sprite, and when each one counts."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Plans extract_thumbnail, which makes an image of one frame as players display it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 

@@ -4,8 +4,6 @@ The settings at quality medium were compared on a video of 1280x720, 3 s, on one
 codec the SSIM is within 0.002 of that of H.264.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple

@@ -1,7 +1,5 @@
 """Plans the audio of a video, and how its loudness is found before the video is encoded."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from media_converter.limits import Limits

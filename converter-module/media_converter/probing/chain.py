@@ -1,7 +1,5 @@
 """Walks a chain of elements, each of which says where the next one starts."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple

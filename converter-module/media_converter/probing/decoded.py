@@ -4,8 +4,6 @@ This is the evidence for a conversion: how many packets the input has, how many 
 samples were decoded from them, and how many failed.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable

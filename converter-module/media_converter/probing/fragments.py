@@ -1,7 +1,5 @@
 """Finds holes in MP4: samples behind the end of the file, and fragments that cannot be read."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from itertools import islice

@@ -6,8 +6,6 @@ nothing, and vipsheader is asked: other coding processes, CMYK, a colour profile
 is not exactly as the standards have it.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from media_converter.files import jpeg

@@ -1,7 +1,5 @@
 """Defines the descriptions of media files and images that conversion plans are made from."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 Ratio = tuple[int, int]

@@ -6,8 +6,6 @@ reading it once. It also finds the units that are neither frames nor parameter s
 captions, a GPS position and any other data.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 from media_converter.probing.isobmff import ReadAt, Track

@@ -3,8 +3,6 @@
 Answers which frame a player shows at a given time, and where the frames of a video have gaps.
 """
 
-from __future__ import annotations
-
 from array import array
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -125,7 +123,7 @@ class PacketReader:
         self.offsets.append(int(place) if place.isdigit() else -1)
         self.keys.append("K" in flags)
 
-    def unwrapped(self) -> PacketReader:
+    def unwrapped(self) -> "PacketReader":
         """The same packets with the times of ffmpeg if the clock starts again.
 
         It moves all times behind a jump, so that they follow those before it.
@@ -147,7 +145,7 @@ class PacketReader:
         """Forget the first packet with a time."""
         del self.times[:1], self.durations[:1], self.sizes[:1], self.offsets[:1], self.keys[:1]
 
-    def between(self, start: float, end: float) -> PacketReader:
+    def between(self, start: float, end: float) -> "PacketReader":
         """Only the packets that are shown from ``start`` to ``end``."""
         part = PacketReader()
         for i, time in enumerate(self.times):

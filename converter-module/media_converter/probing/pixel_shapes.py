@@ -7,8 +7,6 @@ start to what the decoder finds. So the shapes are listed before, by ffprobe.
 Only transport and program streams are looked at. Other containers state one shape for a stream.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Measures the rates of a video from its packets. A header can state any rate."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple

@@ -1,7 +1,5 @@
 """A running tool: how it starts, what it prints, and how it ends."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence

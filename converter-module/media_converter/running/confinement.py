@@ -13,8 +13,6 @@ The image's entrypoint has loaded another filter before the interpreter started.
 built by build/seccomp_filters.py.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

@@ -1,7 +1,5 @@
 """Decides what a damaged input means: a refusal, warnings, or nothing. Does no I/O."""
 
-from __future__ import annotations
-
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple

@@ -3,8 +3,6 @@
 The report of an earlier attempt may be lost. Then its mark on the file tells.
 """
 
-from __future__ import annotations
-
 import os
 from typing import Final, NamedTuple
 

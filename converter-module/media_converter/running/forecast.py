@@ -1,7 +1,5 @@
 """Estimates how long a run still takes, from what it has done until now. Pure."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 _LEAST_SECONDS: Final = 0.4

@@ -1,7 +1,5 @@
 """Prepares an image for libvips: copies it to memory if libvips would read the file wrongly."""
 
-from __future__ import annotations
-
 import os
 from typing import Final, NamedTuple, Protocol
 

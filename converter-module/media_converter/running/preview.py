@@ -1,7 +1,5 @@
 """Makes a preview: choose places that are not dark, encode, verify."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from itertools import accumulate

@@ -4,8 +4,6 @@ The converter is process 1 of its container, so it must handle SIGTERM and reap 
 ends. One poll loop waits for the tool's pipes and for signals. All times use the monotonic clock.
 """
 
-from __future__ import annotations
-
 import _thread
 import os
 import select
@@ -210,7 +208,7 @@ class Runner:
                 child.kill()
             raise
 
-    def _start_feeder(self, feed: Feed, source: int, watch: Watch) -> _Feeder:
+    def _start_feeder(self, feed: Feed, source: int, watch: Watch) -> "_Feeder":
         step = Step("tracks", feed.argv)
         command = self._confine(step, Files(source), None)
         return _Feeder(feed, step, source, self._environment, command, watch)

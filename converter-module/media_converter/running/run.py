@@ -1,7 +1,5 @@
 """Defines a run, the work on one output: what all runs share, and how they run tools."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import cache

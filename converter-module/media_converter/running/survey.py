@@ -1,7 +1,5 @@
 """Looks at a media file before it is converted, and finds the frame that is on the screen."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -245,8 +243,8 @@ def find_position(run: Run, info: MediaInfo, video: VideoStream, time: float) ->
 
 
 def _until_next(
-    run: Run, info: MediaInfo, video: VideoStream, found: OnScreen, wanted: float
-) -> OnScreen:
+    run: Run, info: MediaInfo, video: VideoStream, found: "OnScreen", wanted: float
+) -> "OnScreen":
     """Extend a frame whose stated end has passed to the next frame, if there is one.
 
     The next one may come after a long gap, as where the signal of a recording was lost. Lists the
@@ -262,7 +260,7 @@ def _until_next(
     return found._replace(frame=frame._replace(duration=later - frame.time))
 
 
-def _position(info: MediaInfo, time: float, found: OnScreen, seek: float | None) -> Position:
+def _position(info: MediaInfo, time: float, found: "OnScreen", seek: float | None) -> Position:
     frame = found.frame
     return Position(time, frame.time - info.start, frame.duration, seek, info.start)
 

@@ -1,7 +1,5 @@
 """Converts audio, and has what all conversions of video and audio need: run, judge, verify."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
