@@ -15,6 +15,8 @@ PYTEST := $(VENV)/python -m pytest
 SIDE_BY_SIDE := -n 3 --dist worksteal
 # The operator in these tests waits most of the time.
 WAITING := -n 4 --dist worksteal
+# How many conversions bench-operator measures. A list with commas cannot be an argument of $(or).
+SIZES ?= 1000,4000,10000
 # Here a part of the time goes to the API servers.
 JUDGED := -n 3 --dist worksteal
 
@@ -102,7 +104,7 @@ bench-eta: tools ## measure the estimated end of running conversions; write docs
 	@PYTHONPATH=operator:converter-module:. $(VENV)/python benchmarks/bench_eta.py
 
 bench-operator: tools ## measure the operator alone with many conversions (SIZES=1000,4000,10000)
-	@$(VENV)/python benchmarks/bench_operator.py --waiting $(or $(SIZES),1000,4000,10000)
+	@$(VENV)/python benchmarks/bench_operator.py --waiting $(SIZES)
 
 bench-growth: tools ## check that the cost of a conversion does not grow with the queue
 	@$(VENV)/python benchmarks/bench_operator.py --waiting 100,600 --parallel 10

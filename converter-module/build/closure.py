@@ -58,7 +58,7 @@ def main(image: pathlib.Path) -> None:
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     compile_all(image)
-    # It names the folder of the stubs.
+    # For ldconfig: it names the folder of the stubs.
     shutil.copy("/etc/ld.so.conf", image / "etc")
     subprocess.run(["ldconfig", "-r", str(image)], check=True)
     describe(files | modules, image)

@@ -16,6 +16,7 @@ import pytest
 
 from tests.converter import elf
 from tests.converter.containers import MODULES_PATH, Agent, docker
+from tests.converter.kitchen import Kitchen
 
 STATUS = "var/lib/dpkg/status.d/"
 DOCUMENTS = "usr/share/doc/"
@@ -142,7 +143,7 @@ def test_ffmpeg_is_in_the_inventory_with_its_version_and_licence(
         assert files[f"usr/share/common-licenses/{licence}"]
 
 
-def test_libraries_of_refused_formats_are_stubs(files: Files) -> None:
+def test_libraries_that_are_not_used_are_stubs(files: Files) -> None:
     stubs = {path.removeprefix(STUBS) for path in files if path.startswith(STUBS)}
     assert {"librsvg-2.so.2", "libmatio.so.13", "libcfitsio.so.10"} <= stubs
     libraries = [path for path in files if ".so" in path and not path.startswith(STUBS)]
@@ -158,6 +159,17 @@ def test_who_calls_a_stub_is_aborted(restricted: Agent) -> None:
     argv = ("python3", "-c", script)
     ended = restricted.start(argv, {"PYTHONPATH": MODULES_PATH}).result()
     assert ended.code == -signal.SIGILL, ended.stderr
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096), b"SIMPLE  =   T", b"II*\0" + bytes(9)])
+def test_a_file_that_no_loader_knows_reaches_no_stub(
+    kitchen: Kitchen, restricted: Agent, content: bytes
+) -> None:
+    """Also without VIPS_BLOCK_UNTRUSTED, as some files of the converter's own are read."""
+    source = kitchen.write(f"unknown-{len(content)}", content)
+    for program in (("vips", "avg"), ("vipsheader",)):
+        ended = restricted.start((*program, f"/workspace/{source}"), {}).result()
+        assert ended.code == 1, ended.stderr
 
 
 def test_no_image_has_a_shell_a_package_manager_or_a_program_that_gains_privileges(

@@ -88,10 +88,10 @@ async def _make(conversions: Conversions, name: str, count: int) -> list[Convers
 
 
 async def _running(some: list[Conversion], watches: Watches) -> None:
-    """Wait until one of them runs."""
+    """Wait until one of them has a pod that lives. A short run never has the phase Running."""
 
     def probe() -> bool:
-        return any(conversion.phase == "Running" for conversion in some)
+        return not all(conversion.no_pod_lives() for conversion in some)
 
     await asyncio.to_thread(watches.until, probe, "one of the conversions runs")
 

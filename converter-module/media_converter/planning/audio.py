@@ -144,8 +144,8 @@ def _no_audio(info: MediaInfo) -> ConversionError:
     if any(stream.starts_late for stream in unread):
         return ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
-            "the sound begins later than the converter looks for streams; cut off the beginning of "
-            "the file",
+            "the sound starts after the part of the file that the converter searches for streams; "
+            "cut off the beginning of the file",
         )
     if unread:
         return ConversionError(

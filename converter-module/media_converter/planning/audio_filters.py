@@ -15,7 +15,8 @@ _GUESSABLE_CHANNELS: Final = range(1, 9)
 FOLLOW_SAMPLES: Final = (
     # Register 0: the length of the previous block. Register 1: the gap between the end of that
     # block and this block. Register 2: the new timestamp of this block.
-    # In floating point, 960/44100/(1/44100) is less than 960, and the filter drops the fraction.
+    # In floating point, 960/44100/(1/44100) is less than 960, and the filter drops the fraction. So
+    # the length is rounded.
     "asetpts='st(1,if(isnan(PREV_INPTS),0,PTS-PREV_INPTS-ld(0)));"
     "st(2,if(isnan(PREV_OUTPTS),PTS,PREV_OUTPTS+ld(0)"
     "+if(between(ld(1)*TB,0.2,10),ld(1),0)));"
@@ -44,7 +45,7 @@ def choose_audio(info: MediaInfo, video: VideoStream | None) -> AudioStream | No
 
 
 def common_sample_rate(sample_rate: int) -> int:
-    """The sample rate of the output: 32, 44.1 or 48 kHz, which every player and bit rate supports.
+    """The sample rate of the output: 32, 44.1 or 48 kHz, which every player supports.
 
     Keeps the input's sample rate if possible. Otherwise multiples of 11.025 kHz become 44.1 kHz and
     all others become 48 kHz, so that the ratio is a whole number for every common sample rate.
@@ -62,8 +63,8 @@ def audio_decoder_options(audio: AudioStream | None) -> list[str]:
 def output_channels(audio: AudioStream, wanted: str | None = None) -> int:
     """1 or 2. ``wanted`` is mono, stereo or None.
 
-    If nothing is wanted, it is 1 for mono, ambisonic audio, and more than 8 channels without a
-    layout, and 2 for all else.
+    If ``wanted`` is None: 2 for joined tracks; 1 for mono, for ambisonic audio, and for more than 8
+    channels without a layout; otherwise 2.
     """
     if wanted:
         return 1 if wanted == "mono" else 2
@@ -82,8 +83,8 @@ def _is_ambisonic(audio: AudioStream) -> bool:
 def reading_alone(input_options: Iterable[str], start: float) -> Reading:
     """How each of several tracks is read if there is no video.
 
-    The differences between the starts of the tracks stay, but there is nothing before the first
-    one, which starts at ``start``, in seconds.
+    ``start`` is the start of the earliest track, in seconds. All tracks are moved by it: the
+    earliest starts at 0, and the differences between the tracks stay.
     """
     shift = [f"asetpts=PTS-{start:.6f}/TB"] if start > 0 else []
     return Reading(tuple(input_options), (), (FOLLOW_SAMPLES, *shift))
@@ -112,7 +113,7 @@ def audio_filter(
         # The first channel is the omnidirectional one (W).
         mix = "pan=mono|c0=c0,"
     elif plain == 1 and audio.channels > 1:
-        # No known layout has so many channels, so mix all of them equally.
+        # The file names no layout, and ffmpeg guesses none for so many channels. Mix them equally.
         gain = 1 / audio.channels
         mix = "pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels)) + ","
     layout = "mono" if plain == 1 else "stereo"

@@ -138,15 +138,16 @@ def video_filter(
 ) -> str:
     """The filters that turn decoded frames into frames of ``size`` for the encoder.
 
-    ``size_varies`` says that the size of the frames changes, or gives the shapes of their pixels if
-    these change. If ``crop_to`` is given, the frame is cropped to this size, around its centre.
+    ``size_varies`` says that the size of the frames changes, or gives the shapes of their pixels
+    (sample aspect ratios) if these change. If ``crop_to`` is given, the frame is cropped to this
+    size, around its centre.
     """
     filters = []
     if video.has_alpha:
         filters.append(flatten(background))
     filters += deinterlace(video)
     if isinstance(size_varies, Shapes):
-        # Before anything that drops frames: their numbers count.
+        # It uses the frame number, so it comes before the filter that limits the frame rate.
         filters.append(fit_shapes(size, size_varies))
     if has_10ms_frames(video):
         filters.append(_GIF_TIMESTAMPS)
@@ -169,9 +170,9 @@ def hold_frames(
     """The filter that keeps each frame on the screen for as long as in the input, by repeating it.
 
     Some filters drop the duration of a frame. Without this filter, three kinds of output are too
-    short: an animation, whose last frame is cut short; a range of a slide show, which ends at its
-    last change; and a range that starts while a frame is shown for long. An empty list if the
-    filter is not needed.
+    short: a video whose last frame is shown for long; a range of a slide show, which would end when
+    its last frame appears; and a range that starts in the middle of a long frame. An empty list if
+    the filter is not needed.
 
     ``first_held_seconds`` is how long the first frame stays on the screen, 0 if it is not known.
     ``last_held_seconds`` is the same for the last frame, None if it is not known. ``max_rate`` is
@@ -183,8 +184,9 @@ def hold_frames(
     if is_trimmed and is_slide_show(video):
         return [_fps((_REPEATED_RATE, 1), max_rate)]
     holds_last = last_held_seconds is not None and last_held_seconds > _MIN_HELD_SECONDS
-    has_known_rate = _rate(rate) <= _MAX_TRUSTED_RATE
-    if holds_last and (video.codec in _ANIMATIONS or has_known_rate) and not has_10ms_frames(video):
+    # A rate that is not known counts as 10.
+    is_plausible = _rate(rate) <= _MAX_TRUSTED_RATE
+    if holds_last and (video.codec in _ANIMATIONS or is_plausible) and not has_10ms_frames(video):
         return [_fps(rate, max_rate)]
     return []
 
@@ -231,7 +233,8 @@ def limit_frame_rate(frame_rate_limit: int) -> str:
     ``ld(0)`` is the time when the next frame is due. A frame may come MAX_EARLY of a period early.
     So 72 frames per second become 60, not 36, and timestamps that are rounded to milliseconds do no
     harm. ffmpeg computes the period. A rounded period would drop a frame of a long video that has
-    exactly this rate. Timestamps can be negative, so isnan recognizes the first frame, not 0.
+    exactly this rate. Timestamps can be negative, so 0 does not identify the first frame, but isnan
+    does.
     """
     period = f"1/{frame_rate_limit}"
     is_first = "isnan(prev_selected_t)"

@@ -4,8 +4,8 @@ Most files with several tracks have alternatives, such as languages or a comment
 one of them. In MXF and QuickTime files, professional cameras and recorders store left and right, or
 each microphone, as a track of its own, and all of them are to be heard at the same time.
 
-A filter of ffmpeg cannot read several tracks in this image. So a second ffmpeg decodes the tracks,
-and :mod:`media_converter.running.joining` joins them.
+The image's ffmpeg is built without the audio filters that take several inputs, such as amerge. So a
+second ffmpeg decodes the tracks, and :mod:`media_converter.running.joining` joins them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ JOINED_MAP: Final = "1:0"
 def join(info: MediaInfo, chosen: AudioStream) -> AudioStream:
     """The sound with a channel for each track, if the tracks of a file are channels.
 
-    Otherwise ``chosen``. All tracks of the file must be mono and match, so that a stereo mix beside
-    them is preferred to them as before.
+    Otherwise ``chosen``. All tracks of the file must be mono and match. If the file has another
+    track, too, such as a stereo mix, nothing is joined.
     """
     tracks = sorted(info.audio, key=lambda track: track.stream_index)
     if not 2 <= len(tracks) <= MAX_TRACKS or not _stores_channels_as_tracks(info, tracks):
@@ -59,7 +59,7 @@ def _stores_channels_as_tracks(info: MediaInfo, tracks: Iterable[AudioStream]) -
 
     A QuickTime player plays all tracks that are enabled, which ffprobe calls default. So the sound
     is one recording if all are enabled. Programs that write uncompressed sound often enable only
-    the first track, but uncompressed sound is no copy for viewers, who would choose a language.
+    the first track, but a file with uncompressed sound is for editing: its tracks are channels.
     MP4 files are for viewers, and have alternatives.
     """
     if info.container == _MXF:
@@ -95,8 +95,8 @@ def mix_filters(audio: AudioStream) -> list[str]:
     """The filter that mixes more than two joined tracks to stereo. Empty for other sound.
 
     The first of each pair of tracks is on the left, the second on the right. The last of an odd
-    number is on both sides. Each side is divided by the square root of the number of its tracks: a
-    track that is silent makes the others little quieter, and sounds that differ keep their level.
+    number is on both sides. Each side is divided by the square root of the number of its tracks. So
+    a silent track makes the others only slightly quieter, and different sounds keep their level.
     """
     channels = len(audio.joined)
     if channels <= 2:

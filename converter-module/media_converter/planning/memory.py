@@ -4,9 +4,10 @@ The settings never change the width and height of the output.
 
 The figures were measured in the image (ffmpeg 7.1.5, one thread, peak resident set): 146 MiB from
 1080p to 720p, 243 MiB at 1080p. At 4K: 811 MiB with the first settings of H.264, 529 MiB with the
-least lookahead and one B-frame, 417 MiB without lookahead and B-frames, 715 MiB from a 10-bit
-input, 887 MiB with tone mapping. Each figure is the sum of ``_FFMPEG_BYTES``, a whole number of
-decoded frames and a whole number of frames in the encoder, so :func:`estimate` computes this sum.
+least lookahead and one B-frame, 417 MiB without lookahead and B-frames. With these last settings:
+715 MiB from a 10-bit input, 887 MiB with tone mapping, too. :func:`estimate` adds
+``_FFMPEG_BYTES``, the decoded frames and the frames in the encoder. It gives these figures or
+slightly more.
 """
 
 from collections.abc import Sequence

@@ -143,9 +143,9 @@ class Evidence(NamedTuple):
     when the range starts, None if the range starts at the start of the input. ``size_varies``: the
     frame size changes within the input. ``audio_varies``: the channel count or the sample rate
     changes. ``last_held_seconds`` is how long the last frame is shown, None if it is not known.
-    ``gain`` gives the audio the requested loudness. ``shapes`` are those of the pixels, None if all
-    have the one that the file states. ``rates`` are measured from the packets of the range, None if
-    they were not read.
+    ``gain`` gives the audio the requested loudness. ``shapes`` are the sample aspect ratios, None
+    if all frames have the one that the file states. ``rates`` are measured from the packets of the
+    range, None if they were not read.
     """
 
     may_copy: MayCopy = COPY_ALL
@@ -252,7 +252,7 @@ def level_step(
 ) -> Step:
     """Build the step that measures the level of two seconds of audio.
 
-    ``from_start``: read the file from its start, because a search for a time finds another one.
+    ``from_start``: read the file from its start. Seeking would find another place with this time.
     """
     options = [] if from_start else trim_options(start, 2.0)
     argv = ffmpeg_command(limits, options)

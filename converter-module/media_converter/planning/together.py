@@ -23,9 +23,9 @@ _NO_OTHER_STREAMS: Final = ("-sn", "-dn")
 _AS_FILES: Final = ("-flags:v", "+global_header", "-flags:a", "+global_header")
 """ffmpeg sets these flags for MP4 and WebM. It does not set them for tee."""
 _KEEP_TIMES: Final = ("-avoid_negative_ts", "disabled")
-"""The muxers behind tee decide about times below 0. MP4 has edit lists for them."""
+"""Each muxer behind tee handles negative timestamps itself, MP4 with an edit list."""
 _AS_ONLY_VIDEO: Final = ("-disposition:v", "+0")
-"""Adds nothing. Without it, ffmpeg marks the first of several videos as the default one."""
+"""Adds no disposition. If none is set, ffmpeg marks the first of several videos as the default."""
 
 Numbered = tuple[int, Writing]
 """The number of an output, from 0, and how it is written."""
@@ -112,7 +112,7 @@ def _limit(writing: Writing) -> list[str]:
 
 
 def _of_stream(options: Sequence[str], place: int) -> list[str]:
-    """Options of the only video of an output, as those of one of several videos."""
+    """The options of one video, with a stream specifier: they apply to video stream ``place``."""
     argv = []
     for name, value in zip(options[::2], options[1::2], strict=True):
         plain = "-filter" if name == "-vf" else name.removesuffix(":v")

@@ -1,8 +1,9 @@
 """Plans video_to_mp4 and video_to_webm, which make a video that browsers and phones play.
 
-The output has the codec of the options (8 bits, yuv420p, limited range, square pixels, progressive,
-at most 60 frames per second), and AAC or Opus audio in stereo or mono. It has no metadata. An MP4
-uses faststart.
+An encoded video has the codec of the options (8 bits, yuv420p, limited range, square pixels,
+progressive, at most 60 frames per second). Encoded audio is AAC or Opus, in stereo or mono. A
+stream that already meets the requirements is copied; in WebM it can also be VP8 or Vorbis. The
+output has no metadata. An MP4 uses faststart.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ _MAX_SAMPLE_RATE: Final = 48_000
 _MAX_AUDIO_BIT_RATE: Final = 400_000
 
 
-# The clock of these containers ticks once for each picture. That of a slide show cannot tell when a
-# part starts, so its pictures are repeated first.
+# In these containers, the time base is one frame. In a slide show it is too coarse for the start of
+# a range, so the frames are repeated before the range is cut.
 _COARSE_CLOCKS: Final = ("avi", "ogg")
 
-# A video packet may state no duration, or one that is too short.
+# The last frame lasts at least this long. Its packet may state no duration, or one that is too
+# short.
 _MIN_FRAME_SECONDS: Final = 0.05
 
 
@@ -104,7 +106,8 @@ def plan_video(
     input_options = [*decoder_options(video), *audio_decoder_options(audio)]
     input_options += reading.input_options
     if encodes_video and evidence.shapes is not None and evidence.shapes.keeps_filters:
-        # Filters that are built again count frames from 0.
+        # If ffmpeg rebuilds the filter graph, the frame number starts at 0 again, and fit_shapes
+        # needs it to go on.
         input_options += ["-reinit_filter:v", "0"]
     command_start = ffmpeg_command(limits, input_options, reading=info.reading)
     audio_options: tuple[str, ...] = ()
@@ -184,7 +187,8 @@ def plan_video(
 def _refuse_start_after_end(options: VideoOptions, position: Position | None) -> None:
     """Raise ConversionError if the start is after the last frame.
 
-    The duration in the header is not used, because it can be wrong.
+    ``position`` is the last frame if the start is after the end. The duration in the header is not
+    used, because it can be wrong.
     """
     if position is None or position.frame_time is None:
         return

@@ -27,8 +27,8 @@ def choose_video(info: MediaInfo) -> VideoStream:
     if any(stream.starts_late and stream.kind == "video" for stream in info.unread):
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
-            "the video begins later than the converter looks for streams; cut off the beginning of "
-            "the file",
+            "the video starts after the part of the file that the converter searches for streams; "
+            "cut off the beginning of the file",
         )
     unread = [stream.codec for stream in info.unread if stream.kind == "video"]
     if any(stream.scrambled and stream.kind == "video" for stream in info.unread):

@@ -10,9 +10,9 @@ from media_converter.typed_options import VideoOptions
 def fit_video(displayed_size: tuple[int, int], options: VideoOptions) -> Fit:
     """How a video of this displayed size is scaled and cropped.
 
-    All sides are even, because 4:2:0 has no odd ones. So a side may be off by a pixel from the
-    exact aspect ratio. With fit cover, a video that is smaller than the box is cropped to the
-    aspect ratio of the box, and not enlarged.
+    All sides are even, because H.264 in 4:2:0 cannot have odd ones. The other codecs follow the
+    same rule. So a side may be off by a pixel from the exact aspect ratio. With fit cover, a video
+    that is smaller than the box is cropped to the aspect ratio of the box, and not enlarged.
     """
     if options.size is None:
         size = fit_short_side(*displayed_size, options.resolution)

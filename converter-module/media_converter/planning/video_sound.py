@@ -71,7 +71,7 @@ def plan_sound(
     read = (*audio_decoder_options(audio), *reading.input_options)
     of_track = reading._replace(input_options=read)
     tracks = feed(limits, info, audio, of_track, options.duration, varies=varies)
-    # Joined audio is read from the start of the requested range.
+    # The feed has already cut joined audio to the range.
     first = () if audio.joined else reading.audio_filters
     filters = video_audio_filters(audio, codec, first, varies=varies)
     return VideoSound(audio, read, tuple(filters), codec, tracks)

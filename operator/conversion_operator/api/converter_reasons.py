@@ -35,10 +35,10 @@ CONVERTER_REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Not retried. Use the plain path from the root of the volume.",
         ),
         _C.UNSUPPORTED_FORMAT: Explanation(
-            "The converter does not accept the format or codec of the input for this conversion "
-            "type.",
-            "Not retried. Convert the file to a common format first. Playlists, SVG and PDF are "
-            "never accepted.",
+            "The converter cannot read the format or codec of the input for this conversion type, "
+            "or the encoder cannot write what is requested, for example so small a video.",
+            "Not retried. `status.message` says what to do. Playlists, SVG and PDF are never "
+            "accepted.",
         ),
         _C.NO_VIDEO_STREAM: Explanation(
             "The file has no video stream.",

@@ -82,11 +82,11 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "contains the namespace.",
         ),
         _R.WAITING_FOR_SLOT: Explanation(
-            "No slot is free for this conversion. Either as many conversions run as "
-            "`CONVERTER_MAX_PARALLEL`, the ConversionQueue or its limit for the namespace allows. "
-            "Or the free slots are reserved for light conversions, or go to other namespaces "
-            "first: see docs/queues.md. Or as many Jobs are suspended as allowed (see "
-            "`JobSuspended`): `CONVERTER_MAX_PARALLEL`, but at least 10.",
+            "No slot is free for this conversion. A limit is reached: `CONVERTER_MAX_PARALLEL`, "
+            "the limit of the ConversionQueue, or its limit for the namespace. Or the free slots "
+            "are reserved for light conversions, or go to other namespaces first: see "
+            "docs/queues.md. Or too many Jobs are suspended (see `JobSuspended`): the maximum is "
+            "`CONVERTER_MAX_PARALLEL` or 10, whichever is larger.",
             "Starts automatically. `status.message` names the limits. To start it earlier, raise "
             "`spec.priority` or the limit that is reached.",
         ),
@@ -279,7 +279,7 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "Another conversion should have written the input of this one. It failed, was "
             "cancelled, or ended without that file.",
             "Not retried. `status.message` names the other conversion, and its status says why it "
-            "ended. Then create new ConversionJobs for it and for this one.",
+            "ended. Remove that cause. Then create a new ConversionJob for each of the two.",
         ),
         _R.INPUT_CYCLE: Explanation(
             "Conversions would wait for each other for ever: each reads a file that another one "
@@ -309,9 +309,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "If Kubernetes deleted the pod within `CONVERTER_LOST_SECONDS`: retried "
             "automatically, up to 10 times. If it did not, the conversion has failed: create a "
             "new ConversionJob. If the old pod still exists, it may still write: first shut down "
-            "its node, or use another output path. A conversion that was being stopped by "
-            "`spec.suspend` or HoldAndDrain waits. It fails only if it is to start again while "
-            "the old pod exists: see docs/queues.md.",
+            "its node, or use another output path. If `spec.suspend` or HoldAndDrain was stopping "
+            "the conversion, it does not fail yet. It fails only if you resume it while the old "
+            "pod exists: see docs/queues.md.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",

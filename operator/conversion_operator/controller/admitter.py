@@ -48,7 +48,7 @@ _SHORTEST_INTERVAL: Final = 0.05
 """The shortest time between two passes. What changes meanwhile is handled by one pass."""
 _NOT_READY_DELAY: Final = 1.0
 _FOREIGN_COUNT_INTERVAL: Final = 1.0
-"""How often to count foreign Jobs and pods for the metric, in seconds."""
+"""How often to count foreign Jobs and pods (see core.identity) for the metric, in seconds."""
 _SLICE: Final = 500
 """How many conversions to look at before other tasks may run. This takes about 10 ms."""
 
@@ -199,7 +199,7 @@ class Admitter:
 
     def _delay(self, retry_at: datetime | None, now: datetime, obstacles: Obstacles) -> float:
         delay = (retry_at - now).total_seconds() if retry_at else _LONGEST_INTERVAL
-        # While there is an obstacle, check every few seconds whether it still exists.
+        # While a claim is missing or a Job was rejected, check every few seconds.
         has_obstacles = obstacles.namespaces_without_claim or obstacles.rejected
         return min(max(delay, 0.05), CACHE_SECONDS if has_obstacles else _LONGEST_INTERVAL)
 
@@ -254,7 +254,8 @@ class Admitter:
     def _inherited_fits(self, conversion: Conversion) -> bool:
         """Whether a conversion that a former leader admitted still fits into the limits.
 
-        The ConversionQueue in which it was admitted is unknown, and may have changed since. Cost:
+        The Lease does not record the ConversionQueue of an admission, and spec.queue may have
+        changed since. So the present one counts. Cost:
         iterates over the namespaces, once for each such admission.
         """
         self._needs_pass |= self.queue.update(self._cluster.now())
@@ -282,7 +283,7 @@ class Admitter:
     def _reserve(
         self, namespaces: Mapping[str, str], conversion_queues: Mapping[str, str] | None = None
     ) -> None:
-        """Reserve a slot for each conversion, by uid.
+        """Reserve a slot for each conversion. ``namespaces`` has the namespace of each uid.
 
         ``conversion_queues`` is None for conversions that a former leader admitted: their
         ConversionQueues are unknown.
@@ -365,10 +366,10 @@ class Admitter:
         admitted = {
             admission.namespace for admission in self._leadership.inherited_admissions.values()
         }
-        # After `_sync.begin_term`, nothing starts for a limited time until all namespaces that are
-        # watched at that moment have been listed. So first report, with `_on_inherited`, every
-        # namespace that may have running Jobs. The namespace is "" in an admission that an old
-        # release recorded.
+        # After `_sync.begin_term`, nothing starts until all namespaces that are watched at that
+        # moment have been listed, or GRACE_SECONDS have passed. So first report, with
+        # `_on_inherited`, every namespace that may have running Jobs. The namespace is "" in an
+        # admission that an old release recorded.
         self._on_inherited((admitted | {name for name in slots if slots[name]}) - {""})
         self._sync.begin_term()
         # Namespaces with 0 slots have no running Jobs, but callbacks may be owed there. Report them

@@ -14,8 +14,8 @@ from conversion_operator.core.retry import SHORTEST_BACKOFF, backoff
 from media_converter.contract import ExitReason
 
 STOP_REASONS: Final = (Reason.SUSPENDED, Reason.QUEUE_HELD)
-"""The reasons of a suspended or held conversion. An attempt that was stopped for one of them does
-not count."""
+"""Why the operator stops an attempt: spec.suspend, or a ConversionQueue with HoldAndDrain. Such an
+attempt does not count."""
 
 
 def last_recorded_attempt(status: ConversionJobStatus | None) -> Attempt | None:
@@ -24,7 +24,7 @@ def last_recorded_attempt(status: ConversionJobStatus | None) -> Attempt | None:
 
 
 def lost_pod_uid(status: ConversionJobStatus | None) -> str | None:
-    """The uid of the pod of the last attempt, if it is lost because its node does not respond."""
+    """The uid of the pod of the last attempt, if that ended with the reason NodeLost."""
     last = last_recorded_attempt(status)
     lost = last is not None and last.completion_time and last.reason == Reason.NODE_LOST
     return last.pod_uid if last is not None and lost else None
@@ -58,7 +58,7 @@ def awaits_attempt(conversion: Conversion, children: Children) -> bool:
 
 
 def is_finishing(job: Job, snapshot: Snapshot) -> bool:
-    """True if this is the Job of the last attempt and no container of it can still be running.
+    """True if this is the Job of the last attempt, and no known pod of it runs the converter.
 
     The end of the container appears in containerStatuses first. The Job still looks live for a
     second or two, until its conditions show the end too.

@@ -16,8 +16,8 @@ from conversion_operator.core.model import Policy
 def violation(spec: ConversionJobSpec, policy: Policy) -> str:
     """Which setting does not allow this spec, and what it allows. "" if all allow it.
 
-    Called for a conversion that waits when it, its Jobs and pods, or the settings have changed, and
-    at each of its reconciles. An admission pass does not call it for all conversions.
+    Called for each reconcile of a waiting conversion, and when the conversion, its Jobs or pods, or
+    the settings have changed. An admission pass does not call it for all conversions.
     """
     return next(_violations(spec, policy), "")
 

@@ -19,7 +19,7 @@ class Capacity:
     The others are in namespaces whose lists are not known. They count in each queue with a limit.
 
     A queue may reserve slots for light conversions. If its light conversions use fewer than that,
-    the rest stay free for them.
+    the rest stay free for them. If no heavy conversion runs, one may start in any case.
     """
 
     def __init__(self, policy: Policy, slots_in_use: int, by_class: SlotsByClass) -> None:

@@ -43,7 +43,7 @@ class Child:
 
     ``duplicate`` is True if the object belongs to the conversion, but another one counts for the
     attempt. It is also True if somebody may have copied the object, with its mark, from one of
-    ours. Nothing is concluded from a duplicate.
+    ours. A duplicate takes a slot while it runs, but its result is never read.
     """
 
     namespace: str
@@ -74,9 +74,9 @@ class Suspension:
     ``active`` is spec.suspend. ``from_start`` is True if it was suspended when it was created, and
     nobody has changed its spec since: it never had a pod. ``observed_at`` is when the condition
     Suspended became True: the Job controller creates no pod. ``resumed_at`` is when it became
-    False. ``manager`` is the field manager that set spec.suspend last, "" if it is not known or
-    is the operator. ``no_pod_left`` is True if a list of pods has shown, after ``observed_at``,
-    that no pod of the Job may run.
+    False. Each is None unless the condition has that value now. ``manager`` is the field manager
+    that set spec.suspend last, "" if it is not known or is the operator. ``no_pod_left`` is True if
+    a list of pods has shown, after ``observed_at``, that no pod of the Job may run.
     """
 
     active: bool = False
@@ -120,8 +120,11 @@ class Job(Child):
 
     @property
     def was_suspended(self) -> bool:
-        """True if it is suspended, or has been. It is resumed by its name, so it is not
-        replaced."""
+        """True if it is suspended, or has been.
+
+        Whoever suspended it resumes it by its name. So the operator does not replace it when a
+        setting changes.
+        """
         suspension = self.suspension
         return suspension.active or bool(suspension.observed_at or suspension.resumed_at)
 
@@ -134,7 +137,7 @@ class Job(Child):
 
     @property
     def holds_no_slot(self) -> bool:
-        """True while it is suspended, and cannot have a pod that the operator has not seen."""
+        """True while it is suspended, and all pods that it may have are known: only they count."""
         suspension = self.suspension
         return self.suspended and (suspension.from_start or suspension.no_pod_left)
 
@@ -142,8 +145,8 @@ class Job(Child):
     def needs_list_of_pods(self) -> bool:
         """True while it is suspended, and only a list of pods can show that none is left.
 
-        The Job controller creates no pod for a suspended Job, once it has seen this, nor for one
-        that is being deleted.
+        The Job controller creates no pod once it has set the condition Suspended, or once the Job
+        is being deleted.
         """
         stopped = bool(self.suspension.observed_at) or self.deleting
         return self.suspended and stopped and not self.holds_no_slot

@@ -1,7 +1,7 @@
 """Plans after the end: delete the Jobs, the pods and, after its time to live, the ConversionJob.
 
-After the end, only status.notify is still written, by the callback loop. Nothing here writes a
-status.
+After the end, only status.notify (by the callback loop) and status.observedGeneration are still
+written. Nothing here writes a status.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def plan_cancel(snapshot: Snapshot, attempt_children: Children) -> Plan:
 
 
 def _plan_wait_for_input(snapshot: Snapshot, attempt_children: Children, end: Ended) -> Plan:
-    """The plan if the input was missing, and a conversion that was created later will write it.
+    """The plan if the input was missing, and another unfinished conversion will write it.
 
     The conversion waits for that one. The attempt changes no retry counter.
     """

@@ -5,7 +5,8 @@ the operator. A conversion that was restored from a backup without its status wa
 is restored, or until the user removes the label of the backup tool. A conversion whose
 ConversionProfile is not resolved waits for it. A suspended conversion waits until the user resumes
 it, and a conversion whose ConversionQueue is missing or held waits for the queue. While a hold
-lasts, no attempt starts, and the conversion does not end unless the user cancels it.
+lasts, no attempt starts. The conversion ends only if the user cancels it, its ConversionProfile is
+invalid, or a pod of an earlier attempt is lost with its node.
 
 A conversion whose status cannot be read waits, too, but for this there is no hold:
 ``plan_unreadable_status`` leaves it alone.
@@ -63,7 +64,7 @@ def hold(conversion: Conversion, policy: Policy) -> Block | None:
 
 
 def _queue_hold(conversion: Conversion, policy: Policy) -> Block | None:
-    """Why its ConversionQueue prevents every conversion of its namespace from starting.
+    """Why the ConversionQueue of this conversion starts nothing from its namespace.
 
     None if it does not.
     """
@@ -85,7 +86,7 @@ def _queue_hold(conversion: Conversion, policy: Policy) -> Block | None:
 
 
 def queue_held(name: str, why: str) -> Block:
-    """The block of conversions that their ConversionQueue prevents from starting or running."""
+    """The block for a ConversionQueue that is held: its conversions must not start or run."""
     return Block(Reason.QUEUE_HELD, f"ConversionQueue {name} is held: {why}")
 
 

@@ -85,7 +85,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The labels and annotations of a ConversionJob. They are not kept in memory."""
+    """All labels and annotations of a ConversionJob, read when its Job is created.
+
+    The store does not keep them.
+    """
 
     uid: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -181,7 +184,7 @@ class Conversion:
         """True if spec.cancel is set, or the ConversionJob is being deleted. The pod may still run.
 
         A ConversionJob that is being deleted exists because of somebody else's finalizer or a
-        foreground deletion. With --cascade=orphan, its Job continues, and this is False.
+        foreground deletion. A deletion with --cascade=orphan does not count: the Job continues.
         """
         return (
             self.deleting_with_jobs

@@ -25,9 +25,9 @@ _IMAGE_HINT = "check that CONVERTER_IMAGE is the converter of this release"
 def validate_report(conversion: Conversion, end: Ended) -> Ended:
     """The end of an attempt, after its report was checked against the conversion.
 
-    The attempt succeeds only if each required output is Succeeded, or, for a dry run, if the report
-    has a plan. If the spec cannot be read, all outputs are required. Without a report
-    about the outputs, all of them are Pending.
+    The attempt succeeds only if each required output is Succeeded, and none that is optional is
+    Pending. A dry run succeeds if the report has a plan. If the spec cannot be read, all outputs
+    are required. Without a report about the outputs, all of them are Pending.
     """
     report = end.report or Report(final=False)
     optional = _optional(conversion)

@@ -24,25 +24,28 @@ PROGRESS_INTERVAL: Final = timedelta(seconds=10)
 """How often to read and write the progress of a running conversion."""
 
 STARTING_WRITE_DELAY: Final = timedelta(seconds=2)
-"""Starting is not written before the Job is this old. Most containers run by then, so the write is
-not needed."""
+"""The reason Starting is not written before the operator has waited this long for the pod. Most
+containers run by then, so the write is not needed."""
 
 SHORT_WAIT: Final = timedelta(seconds=30)
 SHORT_RUN: Final = timedelta(seconds=10)
 """The status of a conversion that starts within SHORT_WAIT of its creation is written again only
-after its container has run for SHORT_RUN. Many end earlier, which saves one write."""
+after the Job has been starting, or its container running, for SHORT_RUN. Many end earlier, which
+saves one write."""
 
 STARTING_INTERVAL: Final = timedelta(seconds=10)
 """How often to check why a container does not start. Some causes appear in Events only."""
 
 POD_OVERDUE: Final = timedelta(seconds=20)
-"""A Job without a pod for this long gets its Events read, whatever its status says."""
+"""A Job without a pod for this long gets its Events read, even if its status does not say that it
+has none."""
 
 MOUNT_OVERDUE: Final = timedelta(seconds=15)
 """A pod whose volumes are not mounted this long after it got a node gets its Events read."""
 
 FORCE_AFTER: Final = timedelta(seconds=60)
-"""A cancelled pod that has not terminated this long after its grace period is deleted by force."""
+"""A pod that should end, but has not terminated this long after its grace period, is deleted by
+force."""
 
 FINISHING_TIME: Final = timedelta(seconds=30)
 """How long a waiting conversion keeps the Job of its last attempt while the Job's conditions do not
@@ -98,8 +101,8 @@ class Snapshot:
 
     ``position`` is the queue position: the place among the waiting conversions of the same
     ConversionQueue and namespace, from 1. It is None if the conversion does not wait, is in
-    back-off, or has changed since the last admission pass. ``refresh`` is True if a position
-    or a message that has changed is to be written although the reason is the same. ``block`` is set
+    back-off, or has changed since the last admission pass. If ``refresh`` is True, a changed
+    position or message is written even if the reason is unchanged. ``block`` is set
     if something other than the slots keeps the conversion from starting. ``warning`` is the latest
     Warning Event of a Job or pod that has not started. It is an empty string if there is none.
     ``progress`` and ``logs`` are the latest output of the running converter. ``last_write_age`` is
@@ -128,7 +131,7 @@ class Snapshot:
 
     @property
     def status(self) -> ConversionJobStatus | None:
-        """The stored status. None before the first write."""
+        """The stored status. None while the stored phase is Pending."""
         return self.conversion.status
 
     @property

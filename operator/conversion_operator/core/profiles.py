@@ -93,8 +93,8 @@ def _resolve_output(template: OutputTemplate, source: _Input) -> OutputSpec:
     files = map(normal_path, output_files(kind, path))
     if any(collide(file, normal_path(source.path)) for file in files):
         raise ProfileInvalid(
-            "has the path of the input, which is never changed, or one is a folder of the other: "
-            "add something to the template, such as {name}_new"
+            "has the path of the input, or one of the two paths is inside the other; the input is "
+            "never overwritten: add something to the template, such as {name}_new"
         )
     if not any(path.lower().endswith(f".{extension}") for extension in FORMATS[kind]):
         raise ProfileInvalid(

@@ -37,7 +37,7 @@ def plan_queued(snapshot: Snapshot) -> Plan:
 
     It cannot start while one of its Jobs or pods is live. So those of earlier attempts are deleted,
     except the Job whose pod has just ended: its conditions show the end a second or two later. It
-    is kept as a tombstone.
+    is kept, so that a late create request is answered with AlreadyExists.
     """
     if snapshot.conversion.cancel_requested:
         return end_conversion_without_result(
@@ -69,8 +69,8 @@ def plan_queued(snapshot: Snapshot) -> Plan:
 def _time_until_lost(snapshot: Snapshot) -> dict[Pod, timedelta]:
     """How long until each terminating pod of an earlier attempt counts as lost.
 
-    Such a pod may still convert, so no other attempt starts. It remains if its attempt was ended
-    because the container did not start in time, and its node does not respond.
+    Such a pod may still convert, so no other attempt starts. It exists if its attempt ended by the
+    start timeout, and its node does not respond.
     """
     timeout = timedelta(seconds=snapshot.policy.lost_timeout)
     return {
@@ -83,8 +83,9 @@ def _time_until_lost(snapshot: Snapshot) -> dict[Pod, timedelta]:
 def _plan_lost(snapshot: Snapshot, pod: Pod) -> Plan | None:
     """The plan for a pod that is lost because its node does not respond: the conversion fails.
 
-    A suspended or held conversion stays in the queue. None if its status already records the lost
-    pod. If the hold ends while the pod still exists, the conversion fails.
+    If spec.suspend is set or the ConversionQueue is held, the conversion stays in the queue. Then
+    the result is None if the status already records the lost pod, or if the pod is of another
+    attempt. If the hold ends while the pod still exists, the conversion fails.
     """
     if snapshot.block is None or snapshot.block.reason not in STOP_REASONS:
         message = lost_node_message(pod, snapshot.policy)
@@ -131,7 +132,7 @@ def _plan_waiting(snapshot: Snapshot) -> Plan:
         # When a conversion starts, the positions of all others change. Their statuses are not
         # written for it, so a stored position may be out of date. The HTTP API has the exact one.
         same = (status.queue_position, status.message) == (position, cause.message)
-        # The status of a held conversion is written immediately, so the position may come later.
+        # The status of a blocked conversion is written immediately, so the position may come later.
         first = status.queue_position is None and position is not None
         if same or not (snapshot.refresh or first):
             return Plan()
@@ -162,8 +163,8 @@ def end_conversion_without_result(
 def _block_for_missing_slot(snapshot: Snapshot) -> Block | None:
     """The reason and the message of a conversion that waits only for a slot.
 
-    None if the conversion has no queue position yet. When it gets one, the admitter adds it to
-    the work queue.
+    None if the conversion has no queue position yet. When the conversion gets one, the admitter
+    enqueues it for a reconcile.
     """
     if snapshot.position is None:
         return None

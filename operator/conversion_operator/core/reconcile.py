@@ -92,9 +92,9 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
 
     Kubernetes garbage-collects its Jobs and their pods. After ``kubectl delete --cascade=orphan``
     it does not: they may finish, and the operator deletes them afterwards. It deletes them earlier
-    if the container does not start within the start timeout, because they would hold their slot
-    forever, or if a sidecar does not exit. A pod that still exists CONVERTER_LOST_SECONDS after its
-    grace period has ended is deleted by force: its node is lost.
+    in two cases: the container does not start within the start timeout, or a sidecar does not exit.
+    Otherwise they would hold their slot forever. A pod that still exists CONVERTER_LOST_SECONDS
+    after its grace period has ended is deleted by force: its node is lost.
     """
     deadlines = _deletion_deadlines(children, timedelta(seconds=policy.start_timeout))
     overdue = {uid for uid, deadline in deadlines.items() if deadline <= now}
@@ -167,10 +167,10 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 def _plan_without_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress.
 
-    Of the plans, only this one depends on the holds and on the limits in the settings. They keep
-    the next attempt from starting, and do not stop an attempt in progress, with two exceptions:
-    ``spec.suspend`` and a ConversionQueue with HoldAndDrain do stop it, see ``stop_reason``. A hold
-    takes precedence over ``snapshot.block``, which comes from the admission pass.
+    Holds, and the limits in the settings, keep the next attempt from starting. They do not stop an
+    attempt in progress, with two exceptions: ``spec.suspend`` and a ConversionQueue with
+    HoldAndDrain do stop it, see ``stop_reason``. A hold takes precedence over ``snapshot.block``,
+    which comes from the admission pass.
     """
     conversion = snapshot.conversion
     if _outputs_are_pruned(conversion) and not conversion.cancel_requested:

@@ -25,7 +25,7 @@ SHORTEST_BACKOFF: Final = timedelta(seconds=1)
 
 
 def count_ended_attempt(retries: Retries, outcome: Outcome) -> Retries:
-    """The counters after an attempt with this outcome."""
+    """The counters after an attempt with this outcome. Those of failed starts begin again."""
     return Retries(
         failures=retries.failures + (outcome is Outcome.FAILURE),
         disruptions=retries.disruptions + (outcome is Outcome.DISRUPTION),
@@ -46,10 +46,7 @@ def count_not_started(retries: Retries, setting_changed: bool) -> Retries:
 
 
 def count_unschedulable(retries: Retries) -> Retries:
-    """The counters after an attempt that gave its slot to another conversion.
-
-    No node had room for its pod.
-    """
+    """The counters after an attempt whose pod no node had room for in time."""
     return retries.model_copy(update={"unschedulable": (retries.unschedulable or 0) + 1})
 
 

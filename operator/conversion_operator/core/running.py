@@ -74,7 +74,7 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
 def child_to_read_events_of(attempt_children: Children, now: datetime) -> Job | Pod | None:
     """The Job or pod whose Events must be read to learn why the container has not started.
 
-    None in normal operation, however slow the cluster is.
+    None until the pod is overdue: see STARTING_WRITE_DELAY, POD_OVERDUE and MOUNT_OVERDUE.
     """
     job, pods = next(iter(attempt_children.jobs), None), attempt_children.pods
     if job is None or any(not pod.live or pod.running_since or pod.terminated for pod in pods):
@@ -89,7 +89,7 @@ def child_to_read_events_of(attempt_children: Children, now: datetime) -> Job | 
 
 
 def _write_delay(snapshot: Snapshot, started: datetime) -> timedelta:
-    """How long the attempt must have been in its current phase before the status is written.
+    """How long the attempt must have been starting or running before that is written.
 
     So a short conversion without errors needs only one status write before its end.
     """
@@ -125,7 +125,7 @@ def _end_failed_start(
 
     Another attempt follows, unless this attempt alone has waited for the queue timeout, or the
     start timeouts and back-offs of the consecutive failed starts add up to it. Attempts whose pod
-    the API server refused do not count. The conversion stays in the queue until the namespace
+    the API server refused do not count: such a conversion stays in the queue until the namespace
     accepts pods.
     """
     retries = snapshot.retries
@@ -149,14 +149,14 @@ def _end_failed_start(
 def plan_running(snapshot: Snapshot, attempt_children: Children, active: Active) -> Plan:
     """The plan while the container runs: write Running once, then update the progress.
 
-    If a status is stored already, a short run needs no write before its end.
+    If a short run already has a status, only its end is written.
     """
     pod, status = active.pod, snapshot.status
     if status and status.phase is Phase.RUNNING and status.pod_name == pod.name:
         return _plan_progress(snapshot, status)
     since = pod.running_since or snapshot.now
     delay, ran = _write_delay(snapshot, since), snapshot.now - since
-    if abs(ran) < delay:  # the clock of the node may be wrong, even by hours
+    if abs(ran) < delay:  # if `ran` is far below 0, the clock of the node is wrong: do not wait
         return Plan(requeue_after=delay - max(ran, timedelta(0)))
     message = f"the converter is running on {node_of(pod)}"
     running = Transition.to(snapshot, Phase.RUNNING, Reason.RUNNING, message)

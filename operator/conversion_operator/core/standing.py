@@ -226,8 +226,9 @@ def _will_fail(conversion: Conversion, policy: Policy) -> bool:
 
 
 def lost_with_node(conversion: Conversion) -> bool:
-    """True if the conversion failed because its node did not come back.
+    """True if the conversion failed with NodeLost.
 
+    Its node did not come back, or Kubernetes deleted its pods on lost nodes too often.
     Its attempts then take no slot. Its sweep takes one, like any other Job.
     """
     status = conversion.status

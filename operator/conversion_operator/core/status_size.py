@@ -33,8 +33,8 @@ def limit_status_size(status: ConversionJobStatus) -> ConversionJobStatus:
     never cuts facts. status.resolved is not counted and never cut.
 
     kubectl prints <, > and & as six bytes each, so counting characters is not enough. If there is
-    a callback, bytes are reserved for status.notify to grow: later writes change only notify and
-    cannot shorten the log again.
+    a callback, bytes are reserved for status.notify to grow: later writes change only notify
+    and observedGeneration, and cannot shorten the log again.
     """
     has_list = status.outputs is not None or status.plan is not None
     longest = STATUS_MAX_BYTES if has_list else _SINGLE_OUTPUT_STATUS_MAX_BYTES

@@ -44,7 +44,7 @@ def _queue_of_attempt(snapshot: Snapshot) -> str:
 
 
 def stop_reason_at_end(snapshot: Snapshot) -> Block | None:
-    """Why the operator stopped the attempt that has ended. None if it did not.
+    """Why the attempt that has ended counts as stopped by the operator. None if it does not.
 
     The reason is that of the recorded attempt, if the user has resumed the conversion since.
     """

@@ -229,8 +229,9 @@ def with_progress(
 ) -> ConversionJobStatus:
     """A copy of the status with the latest progress and log of the running converter.
 
-    If nothing has changed, it is the same status: a converter that hangs, or checks its output,
-    repeats its progress with less time left. This must neither cause a write nor move the end.
+    If nothing has changed, the result equals ``status``: a converter that hangs, or checks its
+    output, repeats its progress with less time left. This must neither cause a write nor change
+    the estimated end.
     """
     speed = f"{progress.speed:.2f}x" if progress.speed is not None else None
     percent = progress.percent
@@ -239,12 +240,12 @@ def with_progress(
         speed=speed[:16] if speed else None,
         eta_seconds=progress.eta_seconds,
     )
-    before = status.progress
-    if before is None or not _repeats(before, latest):
+    stored = status.progress
+    if stored is None or not _repeats(stored, latest):
         end = _end_time(progress.eta_seconds, now)
-        before = latest.model_copy(update={"estimated_end_time": end})
+        stored = latest.model_copy(update={"estimated_end_time": end})
     return status.model_copy(
-        update={"progress": before, "logs": tail(logs, LOGS_MAX_BYTES) or status.logs}
+        update={"progress": stored, "logs": tail(logs, LOGS_MAX_BYTES) or status.logs}
     )
 
 
@@ -264,7 +265,8 @@ def _end_time(left: int | None, now: datetime) -> datetime | None:
     """
     if left is None or left > MAX_TIMEOUT_SECONDS:
         return None
-    # The status has whole seconds. To cut them off would make each end half a second too early.
+    # The status has whole seconds, so round: truncation would make the ends half a second too
+    # early.
     return (now + timedelta(seconds=left, milliseconds=500)).replace(microsecond=0)
 
 

@@ -1,4 +1,4 @@
-"""Plans for conversions that name a ConversionProfile, until status.resolved has what it says."""
+"""Plans for conversions whose ConversionProfile is not yet resolved into status.resolved."""
 
 from __future__ import annotations
 

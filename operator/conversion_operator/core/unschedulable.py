@@ -21,7 +21,7 @@ from conversion_operator.core.verdict import NotStarted
 def start_timeout(snapshot: Snapshot, job: Job, not_started: NotStarted) -> timedelta:
     """How long the container of this attempt may take to start.
 
-    A Job that was resumed has the usual time: it is Kueue or the user that decides when it runs.
+    A Job that was ever suspended has the start timeout: Kueue or the user decides when it runs.
     """
     policy = snapshot.policy
     if not_started.reason != Reason.UNSCHEDULABLE or job.was_suspended:

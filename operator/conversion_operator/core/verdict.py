@@ -57,14 +57,15 @@ class Outcome(Enum):
 
     SUCCESS = auto()
     NOT_RETRYABLE = auto()
-    """Never retried: a fault of the input or the request, a time limit, or a node that did not come
-    back within CONVERTER_LOST_SECONDS."""
+    """Never retried: a retry cannot help (see NOT_RETRIED), a time limit was exceeded, or the node
+    did not come back within CONVERTER_LOST_SECONDS."""
     FAILURE = auto()
     """Retried within spec.maxRetries."""
     OUT_OF_MEMORY = auto()
-    """Retried once with twice the memory."""
+    """Retried once with twice the memory, unless spec.maxRetries is 0."""
     DISRUPTION = auto()
-    """Caused by the cluster. Retried, and does not count against spec.maxRetries."""
+    """Caused by the cluster. Retried at most MAX_DISRUPTIONS times. Does not count against
+    spec.maxRetries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +214,13 @@ def _explain_end(
 
 
 def _explain_stop(pod: Pod, end: Terminated, job: Job | None) -> tuple[Outcome, str, str]:
-    """The end of a container that did not end by itself: it was stopped, or did not start."""
+    """The end of a container that was stopped, did not start, or exited with a foreign code."""
     if _is_stopped_by_suspension(pod, job):
         return Outcome.DISRUPTION, Reason.JOB_SUSPENDED, SUSPENDED_MESSAGE
     if end.started_at is None or end.exit_code == _START_ERROR or end.reason == "StartError":
         return Outcome.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
+    # Of the known codes, only that of TERMINATED gets here.
+    # Of the known codes, only that of TERMINATED gets here.
     if end.exit_code in REASON_BY_EXIT_CODE or end.exit_code == _SIGTERM:
         return _explain_sigterm(pod, job)
     if pod.deletion_timestamp:

@@ -75,7 +75,7 @@ def test_templates_become_paths(template: str, input_file: str, path: str) -> No
         (["a/{name}.jpg", "{dir}/{name}.jpg"], "a/b.mov", ("outputs[0] and outputs[1]", "a/b.jpg")),
         (["x.jpg", "/{dir}/x.jpg"], "b.mov", ("outputs[0] and outputs[1]",)),
         (["x.jpg/{name}.jpg", "{ext}.jpg"], "b.x", ("outputs[0] and outputs[1]", "a folder")),
-        (["{dir}/{name}.jpg/x.jpg"], "a/b.jpg", ("path of the input", "a folder of the other")),
+        (["{dir}/{name}.jpg/x.jpg"], "a/b.jpg", ("path of the input", "inside the other")),
         (["{dir}/{name}.jpg"], "../b.mov", ("leaves the volume",)),
         (["{dir}/{name}.jpg"], "a/" + "x" * 1022, ("1028 characters", "1024")),
     ],
