@@ -67,6 +67,7 @@ POD_SETTINGS: Final = yaml.safe_dump(
 )
 OFFERED_PER_SECOND: Final = 10
 OFFERED_SECONDS: Final = 15
+_DELETION_SECONDS: Final = 900
 LAG: Final = "converter_event_loop_lag_seconds"
 
 
@@ -241,6 +242,17 @@ async def _exists(kube: Kube, name: str) -> bool:
     return any(pod["metadata"]["name"] == name for pod in pods)
 
 
+async def until_no_job_is_left(kube: Kube) -> None:
+    """Wait until the Jobs of the phase before are deleted, two minutes after their end.
+
+    To delete a Job with its pod costs the control plane as much as to create it. Otherwise the next
+    phase would pay for it.
+    """
+    async with asyncio.timeout(_DELETION_SECONDS):
+        while (await kube.get(f"{JOBS}?limit=1"))["items"]:
+            await asyncio.sleep(2)
+
+
 async def run(kwok_command: list[str], size: int, parallel: int, seconds: float) -> dict[str, Any]:
     """All phases. Returns the figures."""
     async with connected(CLUSTER.kubeconfig) as kube, simulated_nodes(kube, kwok_command) as kwok:
@@ -260,6 +272,8 @@ async def run(kwok_command: list[str], size: int, parallel: int, seconds: float)
         figures: dict[str, Any] = {"size": size, "parallel": parallel}
 
         async def phase(title: str, work: Callable[[Observer], Coroutine[Any, Any, None]]) -> None:
+            step(f"waiting for the deletion of all Jobs, then: {title}")
+            await until_no_job_is_left(kube)
             step(title)
             observer = Observer(conversions="conversions" in title)
             figures[title] = await meter.measured(observer, work)
