@@ -249,7 +249,7 @@ async def until_no_job_is_left(kube: Kube) -> None:
     phase would pay for it.
     """
     async with asyncio.timeout(_DELETION_SECONDS):
-        while (await kube.get(f"{JOBS}?limit=1"))["items"]:
+        while (await kube.get(f"{JOBS}?limit=1"))["items"]:  # noqa: ASYNC110 (controllers do it)
             await asyncio.sleep(2)
 
 
