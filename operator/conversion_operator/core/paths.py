@@ -4,9 +4,9 @@ These rules hold for the unfinished conversions of one namespace:
 
 - A conversion that has not begun waits until its input is made, whichever of the two came first. It
   fails if the conversion that should make the input fails.
-- Of two conversions that write the same file, the one that is ahead in the queue goes first. The
-  same holds if both have begun, and one reads what the other writes. One that has begun goes before
-  one that has not.
+- If two conversions write the same file, the one that is ahead in the queue goes first. The same
+  holds if both have begun, and one reads what the other writes. A conversion that has begun goes
+  before one that has not.
 - A dry run writes no file, and nobody waits for it.
 
 Conversions can block each other for ever only in a cycle, for example if each reads what the other
