@@ -11,12 +11,15 @@ import pytest
 from tests.e2e.conftest import CLUSTER
 from tests.e2e.support.commands import Kubectl, must, run
 from tests.e2e.support.conversions import LONG_INPUT, Conversions
+from tests.e2e.support.watches import Watches, runs
 
 NAMESPACE = "my-network"
 _NODE = f"{CLUSTER}-control-plane"
 
 
-def test_an_eviction_uses_no_retry(conversions: Conversions, kubectl: Kubectl) -> None:
+def test_an_eviction_uses_no_retry(
+    conversions: Conversions, kubectl: Kubectl, watches: Watches
+) -> None:
     evicted = conversions.make(
         "evicted",
         "video_to_mp4",
@@ -24,7 +27,8 @@ def test_an_eviction_uses_no_retry(conversions: Conversions, kubectl: Kubectl) -
         options={"duration": 45, "resolution": "360p"},
         maxRetries=0,
     )
-    evicted.until_phase("Running")
+    # The status says Running up to ten seconds later. The conversion may have ended by then.
+    watches.until(lambda: any(map(runs, evicted.pods())), "its converter runs")
     (pod,) = evicted.pods()
     name = pod["metadata"]["name"]
     body = {

@@ -15,7 +15,8 @@ with Client(base_url, token_file=Path(token_file)) as converter:
         "/opt/my-network/shared/input/long.mp4",
         "/opt/my-network/storage/listen.mp4",
         "video_to_mp4",
-        {"duration": 60, "resolution": "480p", "quality": "high"},
+        # Long enough for several progress events, which come every ten seconds.
+        {"duration": 180, "resolution": "480p", "quality": "high"},
     )
     heard = [(event.kind, event.id) for event in converter.events(job)]
     first = next(identifier for _, identifier in heard if identifier)
