@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from conversion_operator.api import names
+from conversion_operator.api.cel import ValidationRule, add_rules
 from conversion_operator.api.profile_rules import (
     profile_root_rules,
     profile_rules,
@@ -168,12 +169,12 @@ def build_crd() -> dict[str, Any]:
     output = spec["properties"]["outputs"]["items"]
     for options in (spec["properties"]["options"], output["properties"]["options"]):
         _leave_options_to_rules(options)
-    output["x-kubernetes-validations"] = [rule.to_json() for rule in output_rules()]
-    spec["x-kubernetes-validations"] = [rule.to_json() for rule in spec_rules()]
+    add_rules(output, output_rules())
+    add_rules(spec, spec_rules())
     status = structural_schema(ConversionJobStatus)
     status["default"] = pending_status()
     _as_map(status["properties"]["conditions"], "type")
-    rules = [rule.to_json() for rule in root_rules()]
+    rules = root_rules()
     kind = _names(names.KIND, names.PLURAL, names.SINGULAR, names.SHORT_NAME)
     description = "ConversionJob converts one media file on the shared volume."
     definition = _definition(kind, description, spec, status, rules, _COLUMNS)
@@ -185,7 +186,7 @@ def build_crd() -> dict[str, Any]:
 def build_queue_crd() -> dict[str, Any]:
     """The CustomResourceDefinition of ConversionQueues as a dictionary."""
     spec = structural_schema(ConversionQueueSpec)
-    spec["x-kubernetes-validations"] = [rule.to_json() for rule in queue_rules()]
+    add_rules(spec, queue_rules())
     _as_map(spec["properties"]["namespaces"], "name")
     status = structural_schema(ConversionQueueStatus)
     _as_map(status["properties"]["conditions"], "type")
@@ -197,7 +198,7 @@ def build_queue_crd() -> dict[str, Any]:
         "ConversionQueue limits how many of its conversions run at a time, and shares slots "
         "between namespaces. It has an effect only in the namespace of the operator."
     )
-    rules = [rule.to_json() for rule in queue_root_rules()]
+    rules = queue_root_rules()
     return _definition(kind, description, spec, status, rules, _QUEUE_COLUMNS)
 
 
@@ -207,8 +208,8 @@ def build_profile_crd() -> dict[str, Any]:
     _leave_to_rules(spec)
     output = spec["properties"]["outputs"]["items"]
     _leave_options_to_rules(output["properties"]["options"])
-    output["x-kubernetes-validations"] = [rule.to_json() for rule in template_rules()]
-    spec["x-kubernetes-validations"] = [rule.to_json() for rule in profile_rules()]
+    add_rules(output, template_rules())
+    add_rules(spec, profile_rules())
     kind = _names(
         names.PROFILE_KIND, names.PROFILE_PLURAL, names.PROFILE_SINGULAR, names.PROFILE_SHORT_NAME
     )
@@ -216,7 +217,7 @@ def build_profile_crd() -> dict[str, Any]:
         "ConversionProfile lists outputs for any input. ConversionJobs of its namespace name it in "
         "spec.profile."
     )
-    rules = [rule.to_json() for rule in profile_root_rules()]
+    rules = profile_root_rules()
     return _definition(kind, description, spec, None, rules, _PROFILE_COLUMNS)
 
 
@@ -240,7 +241,7 @@ def _definition(
     description: str,
     spec: dict[str, Any],
     status: dict[str, Any] | None,
-    rules: list[dict[str, str]],
+    rules: list[ValidationRule],
     columns: tuple[tuple[str, str, str, int], ...],
 ) -> dict[str, Any]:
     schema = {
@@ -254,8 +255,8 @@ def _definition(
             "spec": spec,
             **({} if status is None else {"status": status}),
         },
-        "x-kubernetes-validations": rules,
     }
+    add_rules(schema, rules)
     version = {
         "name": names.VERSION,
         "served": True,

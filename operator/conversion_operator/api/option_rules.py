@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from conversion_operator.api.cel import ValidationRule, cel_list
-from media_converter.option_values import Choices, Moment, Size, Time, in_words
+from typing import Final
+
+from conversion_operator.api.cel import ValidationRule, cel_list, cel_map
+from media_converter.option_values import Choices, Kind, Moment, Size, Time, in_words
 from media_converter.options import (
     EXCLUSIVE,
     FORMATS,
@@ -15,96 +17,116 @@ from media_converter.options import (
     types_of,
 )
 
+_ENDS_IN_E: Final = "self.outputFile.lowerAscii().endsWith('.' + e)"
 
-def extension_rules() -> list[ValidationRule]:
-    """One rule for each conversion type: the extension of its output."""
-    return [
-        ValidationRule(
-            f"self.conversionType != '{kind}' || "
-            f"{cel_list(extensions)}.exists(e, "
-            "self.outputFile.lowerAscii().endsWith('.' + e))",
-            f"outputFile of {kind} must end in {extensions_of(kind)}",
-            ".outputFile",
-        )
-        for kind, extensions in FORMATS.items()
-    ]
+
+def extension_rule() -> ValidationRule:
+    """The extension of an output fits its conversion type.
+
+    One rule for all types reads each field once. Its text is the type and the path.
+    """
+    allowed = (f"{kind}:.*[.]({'|'.join(extensions)})" for kind, extensions in FORMATS.items())
+    words = cel_map({kind: f"'{extensions_of(kind)}'" for kind in FORMATS})
+    return ValidationRule(
+        f"(self.conversionType + ':' + self.outputFile.lowerAscii())"
+        f".matches('(?s)^({'|'.join(allowed)})$')",
+        "outputFile must end in an extension of its conversionType",
+        ".outputFile",
+        f"'outputFile of ' + self.conversionType + ' must end in ' + {words}[self.conversionType]",
+    )
 
 
 def option_rules() -> list[ValidationRule]:
     """Which options belong to a type, their values, and which go together."""
-    names = dict.fromkeys(option.name for option in GRAMMAR)
-    limited = [option for option in GRAMMAR if option.extensions]
+    rows: dict[str, list[Option]] = {}
+    for option in GRAMMAR:
+        rows.setdefault(option.name, []).append(option)
     return [
-        *map(_type_rule, names),
-        *map(_value_rule, GRAMMAR),
-        *map(_option_extension_rule, limited),
+        *map(_type_rule, rows),
+        *(rule for of_name in rows.values() for rule in _value_rules(of_name)),
+        *(_option_extension_rule(option) for option in GRAMMAR if option.extensions),
         *(_exclusive_rule(one, other) for one, other in EXCLUSIVE),
         *map(_need_rule, NEEDS),
     ]
 
 
+def _with(name: str) -> tuple[str, str]:
+    """The fields that an output with this option has."""
+    return "options", f"options.{name}"
+
+
 def _type_rule(name: str) -> ValidationRule:
     types = [kind for option in GRAMMAR if option.name == name for kind in option.types]
     return ValidationRule(
-        f"{_absent(name)} || self.conversionType in {cel_list(types)}",
+        f"self.conversionType in {cel_list(types)}",
         f"options.{name} belongs to {types_of(name)} only",
         f".options.{name}",
+        given=_with(name),
     )
 
 
-def _value_rule(option: Option) -> ValidationRule:
-    name, types = option.name, in_words(option.types, "and")
-    of = "" if types == types_of(name) else f" of {types}"
+def _value_rules(options: list[Option]) -> list[ValidationRule]:
+    """The values of the options of one name. Only some have other values for other types."""
+    first = options[0]
+    if all(option.kind == first.kind for option in options):
+        message = f"options.{first.name} must be {first.kind.must_be}"
+        return [ValidationRule(_cel_check("self", first.kind), message, at=("options", first.name))]
+    return list(map(_value_rule_of_types, options))
+
+
+def _value_rule_of_types(option: Option) -> ValidationRule:
+    name = option.name
     return ValidationRule(
-        f"{_absent(name)} || !(self.conversionType in {cel_list(option.types)}) || "
-        f"{_cel_check(option)}",
-        f"options.{name}{of} must be {option.kind.must_be}",
+        f"!(self.conversionType in {cel_list(option.types)}) || "
+        f"{_cel_check(f'self.options.{name}', option.kind)}",
+        f"options.{name} of {in_words(option.types, 'and')} must be {option.kind.must_be}",
         f".options.{name}",
+        given=_with(name),
     )
 
 
 def _option_extension_rule(option: Option) -> ValidationRule:
     types = in_words(option.types, "and")
     return ValidationRule(
-        f"{_absent(option.name)} || !(self.conversionType in {cel_list(option.types)}) || "
-        f"{cel_list(option.extensions)}.exists(e, self.outputFile.lowerAscii().endsWith('.' + e))",
+        f"!(self.conversionType in {cel_list(option.types)}) || "
+        f"{cel_list(option.extensions)}.exists(e, {_ENDS_IN_E})",
         f"options.{option.name} of {types} {option.only_for}",
         f".options.{option.name}",
+        given=_with(option.name),
     )
 
 
 def _exclusive_rule(one: str, other: str) -> ValidationRule:
     return ValidationRule(
-        f"{_absent(one)} || !has(self.options.{other})",
+        f"!has(self.{other})",
         f"options.{other} does not go together with {one}; set one of them",
-        f".options.{other}",
+        f".{other}",
+        given=(one,),
+        at=("options",),
     )
 
 
 def _need_rule(need: Need) -> ValidationRule:
     """The options exist if one of them does."""
-    has_value = f" || self.options.{need.option} != '{need.value}'" if need.value else ""
-    needed = f"has(self.options.{need.needed})"
+    other_value = f"self.{need.option} != '{need.value}' || " if need.value else ""
+    needed = f"has(self.{need.needed})"
     if need.needed_value:
-        needed += f" && self.options.{need.needed} == '{need.needed_value}'"
+        needed += f" && self.{need.needed} == '{need.needed_value}'"
     return ValidationRule(
-        f"{_absent(need.option)}{has_value} || ({needed})",
+        f"{other_value}({needed})",
         f"options.{need.option} {need.words}",
-        f".options.{need.option}",
+        f".{need.option}",
+        given=(need.option,),
+        at=("options",),
     )
 
 
-def _absent(name: str) -> str:
-    return f"!has(self.options) || !has(self.options.{name})"
-
-
-def _cel_check(option: Option) -> str:
-    """True for the values that the row accepts.
+def _cel_check(value: str, kind: Kind) -> str:
+    """CEL that is true if the expression ``value`` is one of the values of ``kind``.
 
     The pattern is checked first: int() and duration() end in an error for other strings, and the
     API server would report that error in place of our message.
     """
-    value, kind = f"self.options.{option.name}", option.kind
     check = f"{value}.matches('{kind.pattern}')"
     if isinstance(kind, Size):
         check += f" && {value}.split('x').all(side, int(side) <= {kind.max_side})"

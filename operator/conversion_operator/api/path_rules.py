@@ -15,35 +15,22 @@ from media_converter.forbidden_paths import (
 )
 
 _STORYBOARD: Final = ConversionType.VIDEO_STORYBOARD
+_OUTPUTS: Final = ("outputs",)
 _EXAMPLES: Final = {"inputFile": "input/holiday.mov", "outputFile": "output/holiday.mp4"}
 
 
 def path_rules(name: str) -> list[ValidationRule]:
-    """Rules on one path, which this field has."""
-    return [
-        ValidationRule(
-            f"self.{name}.matches({cel_string(PATH_PATTERN)})",
-            f"{name} must be the path of a file, such as {_EXAMPLES[name]}, without // and without "
-            "/ at its end",
-            f".{name}",
-        ),
-        ValidationRule(
-            f"!self.{name}.split('/').exists(part, part == '..' || part == '.')",
-            f"{name} must not contain . or .. as a folder; use the plain path from the root of "
-            "the shared volume",
-            f".{name}",
-        ),
-        ValidationRule(
-            f"!self.{name}.matches('{_forbidden_characters()}')",
-            f"{name} {NO_FORBIDDEN_CHARACTERS}",
-            f".{name}",
-        ),
-        ValidationRule(
-            f"!self.{name}.lowerAscii().matches({cel_string(LOG_FOLDER_PATTERN)})",
-            f"{name} {NOT_IN_LOG_FOLDER}",
-            f".{name}",
-        ),
-    ]
+    """Rules on the path in this field."""
+    example = _EXAMPLES[name]
+    checks = {
+        f"self.matches({cel_string(PATH_PATTERN)})": f"must be the path of a file, such as "
+        f"{example}, without // and without / at its end",
+        "!self.split('/').exists(part, part == '..' || part == '.')": "must not contain . or .. as "
+        "a folder; use the plain path from the root of the shared volume",
+        f"!self.matches('{_forbidden_characters()}')": NO_FORBIDDEN_CHARACTERS,
+        f"!self.lowerAscii().matches({cel_string(LOG_FOLDER_PATTERN)})": NOT_IN_LOG_FOLDER,
+    }
+    return [ValidationRule(check, f"{name} {says}", at=(name,)) for check, says in checks.items()]
 
 
 def _from_root(path: str) -> str:
@@ -76,7 +63,7 @@ def input_rules() -> list[ValidationRule]:
             is_vtt,
             ".outputs",
         ).if_set("outputs"),
-        *(rule.if_set("outputs") for rule in outputs_rules()),
+        *outputs_rules(),
     ]
 
 
@@ -86,15 +73,13 @@ def outputs_rules() -> list[ValidationRule]:
         *map(_distinct_rule, range(1, MAX_OUTPUTS)),
         *map(_distinct_vtt_rule, range(1, MAX_OUTPUTS)),
         ValidationRule(
-            f"self.outputs.all(o, {_is_no_storyboard('o')} || !self.outputs.exists(other, "
+            f"self.all(o, {_is_no_storyboard('o')} || !self.exists(other, "
             f"{_from_root('other.outputFile')}.startsWith({_vtt('o.outputFile')} + '/')))",
             f"the .vtt file of a {_STORYBOARD} must not be a folder of another output",
-            ".outputs",
+            at=_OUTPUTS,
         ),
         ValidationRule(
-            "self.outputs.exists(o, !has(o.optional) || !o.optional)",
-            ONE_REQUIRED,
-            ".outputs",
+            "self.exists(o, !has(o.optional) || !o.optional)", ONE_REQUIRED, at=_OUTPUTS
         ),
     ]
 
@@ -104,15 +89,14 @@ def _distinct_rule(number: int) -> ValidationRule:
 
     Each item has a rule of its own. A messageExpression with the number would cost too much.
     """
-    this, earlier = (_from_root(f"self.outputs[{n}].outputFile") for n in (number, "other"))
+    this, earlier = (_from_root(f"self[{n}].outputFile") for n in (number, "other"))
     differ = f"{this} != {earlier}"
     no_folder = f"!{this}.startsWith({earlier} + '/') && !{earlier}.startsWith({this} + '/')"
     return ValidationRule(
-        f"self.outputs.size() <= {number} || "
-        f"{[*range(number)]}.all(other, {differ} && {no_folder})",
+        f"self.size() <= {number} || {[*range(number)]}.all(other, {differ} && {no_folder})",
         f"outputs[{number}] {NOT_SAME_PATH} as an earlier output, and neither may be a folder of "
         "the other",
-        ".outputs",
+        at=_OUTPUTS,
     )
 
 
@@ -121,14 +105,14 @@ def _distinct_vtt_rule(number: int) -> ValidationRule:
 
     No other type has an output with this extension.
     """
-    this = f"self.outputs[{number}]"
-    other = "self.outputs[other]"
+    this = f"self[{number}]"
+    other = "self[other]"
     return ValidationRule(
-        f"self.outputs.size() <= {number} || {_is_no_storyboard(this)} || "
+        f"self.size() <= {number} || {_is_no_storyboard(this)} || "
         f"{[*range(number)]}.all(other, {_is_no_storyboard(other)} || "
         f"{_vtt(this + '.outputFile')} != {_vtt(other + '.outputFile')})",
         f"outputs[{number}] {NOT_SAME_VTT} as an earlier output",
-        ".outputs",
+        at=_OUTPUTS,
     )
 
 

@@ -18,9 +18,9 @@ def template_rules() -> list[ValidationRule]:
     """Rules on each item of ``spec.outputs``."""
     pattern = TEMPLATE_PATTERN.replace("\\", "\\\\")
     variables = ValidationRule(
-        f"self.outputFile.matches('{pattern}')",
+        f"self.matches('{pattern}')",
         "outputFile may contain braces only in {dir}, {name} and {ext}",
-        ".outputFile",
+        at=("outputFile",),
     )
     return [*output_rules(_ANY_EXTENSION), variables]
 
@@ -28,11 +28,11 @@ def template_rules() -> list[ValidationRule]:
 def profile_rules() -> list[ValidationRule]:
     """Rules on ``spec``."""
     queue = ValidationRule(
-        f"self.queue.matches('{QUEUE_PATTERN}')",
+        f"self.matches('{QUEUE_PATTERN}')",
         "queue must be the name of a ConversionQueue: at most 63 lower case letters, digits and -",
-        ".queue",
+        at=("queue",),
     )
-    return [*outputs_rules(), queue.if_set("queue"), *resource_rules()]
+    return [*outputs_rules(), queue, *resource_rules()]
 
 
 def profile_root_rules() -> list[ValidationRule]:

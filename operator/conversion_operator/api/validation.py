@@ -1,9 +1,9 @@
 """CEL rules of the CRD: what the API server rejects at ``kubectl apply``, and its messages.
 
 The schema of the spec has no patterns: the API server would report them as regular expressions. The
-rules here say the same in words. Each rule on an optional field starts with has(). The immutability
-rules are on the spec as a whole, because the API server skips a rule on an optional field when the
-field is added or removed.
+rules here say the same in words. A rule on one field is on its value, and any other rule begins
+with has() of the optional fields that it reads. The API server skips an immutability rule on a
+field when the field is added or removed, so rules on the spec forbid that.
 
 The rules about one output exist twice: on the spec, for the form with one output, and on the items
 of ``outputs``. There, the API server adds the index of the item to the field of the message.
@@ -15,7 +15,7 @@ from typing import Final
 
 from conversion_operator.api import names
 from conversion_operator.api.cel import ValidationRule, cel_string
-from conversion_operator.api.option_rules import extension_rules, option_rules
+from conversion_operator.api.option_rules import extension_rule, option_rules
 from conversion_operator.api.path_rules import input_rules, path_rules
 from conversion_operator.api.spec import (
     ONE_FORM,
@@ -29,6 +29,7 @@ _QUEUE: Final = (
     "has({0}.status.resolved.queue) ? {0}.status.resolved.queue : '" + names.DEFAULT_QUEUE + "')"
 )
 """The ConversionQueue of a conversion. A field of the spec goes before the profile."""
+_SEVERAL: Final = "has(self.outputs) || has(self.profile)"
 _REQUIRED: Final = "FieldValueRequired"
 _IMMUTABLE_REQUIRED: Final = ("inputFile",)
 _IMMUTABLE_OPTIONAL: Final = (
@@ -52,9 +53,9 @@ def spec_rules() -> list[ValidationRule]:
     return [
         *_form_rules(),
         *path_rules("inputFile"),
-        *(rule.if_set("outputFile") for rule in path_rules("outputFile")),
-        *(rule.if_set("conversionType", "outputFile") for rule in extension_rules()),
-        *(rule.if_set("conversionType", "outputFile") for rule in option_rules()),
+        *path_rules("outputFile"),
+        extension_rule().if_set("outputFile", "conversionType"),
+        *(rule.if_set("outputFile", "conversionType") for rule in option_rules()),
         *input_rules(),
         *resource_rules(),
         *_url_rules(),
@@ -67,11 +68,8 @@ def output_rules(any_extension_if: str = "false") -> list[ValidationRule]:
 
     The extension is not checked if the CEL expression ``any_extension_if`` is true.
     """
-    extension = [
-        rule if any_extension_if == "false" else rule.unless(any_extension_if)
-        for rule in extension_rules()
-    ]
-    return [*path_rules("outputFile"), *extension, *option_rules()]
+    extension = extension_rule().unless(any_extension_if)
+    return [*path_rules("outputFile"), extension, *option_rules()]
 
 
 def root_rules() -> list[ValidationRule]:
@@ -147,34 +145,35 @@ def _notify_rules() -> list[ValidationRule]:
 
 def _form_rules() -> list[ValidationRule]:
     """Exactly one of three forms: one output, several outputs, or a profile."""
-    single = "(has(self.conversionType) || has(self.outputFile))"
-    several = "(has(self.outputs) || has(self.profile))"
-    one_of = f"[{single}, has(self.outputs), has(self.profile)].exists_one(form, form)"
     return [
-        ValidationRule(one_of, ONE_FORM),
         ValidationRule(
-            f"{several} || has(self.conversionType) || !has(self.outputFile)",
+            "[has(self.conversionType) || has(self.outputFile), has(self.outputs), "
+            "has(self.profile)].exists_one(form, form)",
+            ONE_FORM,
+        ),
+        ValidationRule(
+            f"has(self.conversionType) || {_SEVERAL}",
             "conversionType is required with outputFile",
             ".conversionType",
             reason=_REQUIRED,
-        ),
+        ).if_set("outputFile"),
         ValidationRule(
-            f"{several} || has(self.outputFile) || !has(self.conversionType)",
+            f"has(self.outputFile) || {_SEVERAL}",
             "outputFile is required with conversionType",
             ".outputFile",
             reason=_REQUIRED,
-        ),
+        ).if_set("conversionType"),
         ValidationRule(
-            f"!has(self.options) || !{several}",
+            f"!({_SEVERAL})",
             "options belongs to conversionType and outputFile; each item of outputs has its own "
             "options",
             ".options",
-        ),
+        ).if_set("options"),
         ValidationRule(
-            f"!has(self.profile) || self.profile.matches('{PROFILE_PATTERN}')",
+            f"self.matches('{PROFILE_PATTERN}')",
             "profile must be the name of a ConversionProfile: at most 63 lower case letters, "
             "digits and -",
-            ".profile",
+            at=("profile",),
         ),
     ]
 
@@ -199,52 +198,41 @@ def resource_rules() -> list[ValidationRule]:
     """Constant bounds of the resources. The operator's settings have lower ones."""
     return [
         ValidationRule(
-            f"!has(self.resources) || !has(self.resources.{kind}) || "
-            f"!has(self.resources.{kind}.{name}) || (type({value}) == int ? "
-            f"{value} > 0 && {value} < {most} : "
-            f"{value}.matches('^{pattern}$') && {value}.matches('[1-9]'))",
+            f"(type(self) == int ? self > 0 && self < {most} : "
+            f"self.matches('^{pattern}$') && self.matches('[1-9]'))",
             f"resources.{kind}.{name} must be {words}",
-            f".resources.{kind}.{name}",
+            at=("resources", kind, name),
         )
         for kind in ("requests", "limits")
         for name, (most, pattern, words) in _QUANTITIES.items()
-        for value in (f"self.resources.{kind}.{name}",)
     ] + [_request_rule(name) for name in _QUANTITIES]
 
 
 def _request_rule(name: str) -> ValidationRule:
     """Kubernetes rejects a pod whose request is above its limit."""
-    request, limit = f"self.resources.requests.{name}", f"self.resources.limits.{name}"
-    texts = f"string({request})", f"string({limit})"
+    request, limit = f"string(self.requests.{name})", f"string(self.limits.{name})"
     return ValidationRule(
-        "!has(self.resources) || !has(self.resources.requests) || !has(self.resources.limits) || "
-        f"!has({request}) || !has({limit}) || "
         # Another rule rejects what is not a quantity.
-        f"!isQuantity({texts[0]}) || !isQuantity({texts[1]}) || "
-        f"quantity({texts[0]}).compareTo(quantity({texts[1]})) <= 0",
+        f"!isQuantity({request}) || !isQuantity({limit}) || "
+        f"quantity({request}).compareTo(quantity({limit})) <= 0",
         f"resources.requests.{name} must not be more than resources.limits.{name}",
-        f".resources.requests.{name}",
+        f".requests.{name}",
+        given=("requests", "limits", f"requests.{name}", f"limits.{name}"),
+        at=("resources",),
     )
 
 
 def _url_rules() -> list[ValidationRule]:
+    checks = {
+        f"self.matches({cel_string(URL_PATTERN)})": "must be printable ASCII without spaces and "
+        "backslashes; encode other characters, a space as %20",
+        "self.matches('^https?://[^/?#]')": "must begin with http:// or https:// and a host",
+        "!self.matches('^[^/]*//[^/?#]*@')": "must not hold a user name or password; callbacks are "
+        "signed instead",
+    }
     return [
-        ValidationRule(
-            f"!has(self.notify) || self.notify.url.matches({cel_string(URL_PATTERN)})",
-            "notify.url must be printable ASCII without spaces and backslashes; encode other "
-            "characters, a space as %20",
-            ".notify.url",
-        ),
-        ValidationRule(
-            "!has(self.notify) || self.notify.url.matches('^https?://[^/?#]')",
-            "notify.url must begin with http:// or https:// and a host",
-            ".notify.url",
-        ),
-        ValidationRule(
-            "!has(self.notify) || !self.notify.url.matches('^[^/]*//[^/?#]*@')",
-            "notify.url must not hold a user name or password; callbacks are signed instead",
-            ".notify.url",
-        ),
+        ValidationRule(check, f"notify.url {says}", at=("notify", "url"))
+        for check, says in checks.items()
     ]
 
 
@@ -253,16 +241,13 @@ def _immutability_rules() -> list[ValidationRule]:
         " (cancel, priority, queue, suspend, ttlSecondsAfterFinished can change); create a new "
         "ConversionJob"
     )
-    required = [
-        ValidationRule(f"self.{name} == oldSelf.{name}", f"{name} is immutable{hint}", f".{name}")
-        for name in _IMMUTABLE_REQUIRED
+    kept = [
+        ValidationRule("self == oldSelf", f"{name} is immutable{hint}", at=(name,))
+        for name in (*_IMMUTABLE_REQUIRED, *_IMMUTABLE_OPTIONAL)
     ]
-    optional = [
+    not_added = [
         ValidationRule(
-            f"has(self.{name}) == has(oldSelf.{name}) && "
-            f"(!has(self.{name}) || self.{name} == oldSelf.{name})",
-            f"{name} is immutable{hint}",
-            f".{name}",
+            f"has(self.{name}) == has(oldSelf.{name})", f"{name} is immutable{hint}", f".{name}"
         )
         for name in _IMMUTABLE_OPTIONAL
     ]
@@ -271,4 +256,4 @@ def _immutability_rules() -> list[ValidationRule]:
         "cancel cannot be taken back; create a new ConversionJob",
         ".cancel",
     )
-    return [*required, *optional, cancel]
+    return [*kept, *not_added, cancel]

@@ -23,8 +23,8 @@ from tests.unit.operator.builders import (
     spec,
     step,
 )
+from tests.unit.operator.crd_answers import job_schema, rejections
 from tests.unit.operator.queueing import build_queue
-from tests.unit.operator.test_option_grammar import definition
 
 POLICY = Policy(
     max_cpu="4",
@@ -145,12 +145,7 @@ def test_an_unsatisfiable_conversion_keeps_no_path_busy() -> None:
 def test_the_crd_refuses_impossible_amounts(
     kind: str, name: str, amount: object, accepted: bool
 ) -> None:
-    schema, rules = definition()
-    body = conversion_job("a", resources={kind: {name: amount}})
-    said = [f"{where}: {problem}" for where, problem in schema.causes(body)]
-    for rule, message in rules:
-        if rule.eval(data={"self": body["spec"]}).plain_value() is not True:
-            said.append(message)
+    said = rejections(job_schema(), conversion_job("a", resources={kind: {name: amount}}))
     assert (said == []) is accepted
     assert accepted or said[0].startswith(f"resources.{kind}.{name} must be more than 0 and less")
 

@@ -66,18 +66,17 @@ def test_no_floats_and_everything_bounded_and_described() -> None:
 def test_no_field_of_the_spec_is_refused_with_a_regular_expression() -> None:
     """Rules say in words what to write. The API server checks none after an error about a type."""
     spec = schema()["properties"]["spec"]
-    for path, node in nodes(spec, ".spec"):
-        assert "pattern" not in node, path
-    output = spec["properties"]["outputs"]["items"]
     covered = set[str]()
-    for where, rules in (("", spec), (".outputs[]", output)):
-        for rule in rules["x-kubernetes-validations"]:
+    for path, node in (("", spec), *nodes(spec)):
+        assert "pattern" not in node, path
+        for rule in node.get("x-kubernetes-validations", ()):
             message = rule["message"].replace("outputs[", "")
             assert not any(mark in message for mark in ("^", "[", "\\", "$")), message
-            covered.add(where + rule.get("fieldPath", ""))
+            covered.add(path + rule.get("fieldPath", ""))
     for path, node in nodes(spec):
         if node.get("x-kubernetes-int-or-string"):
             assert path in covered, path
+    output = spec["properties"]["outputs"]["items"]
     for options in (spec["properties"]["options"], output["properties"]["options"]):
         for option in options["properties"].values():
             assert option["x-kubernetes-int-or-string"]
@@ -91,14 +90,33 @@ def test_rules_cover_every_type_and_option() -> None:
     assert {option.name for option in GRAMMAR} == aliases
 
 
+def rules_of(node: dict[str, Any]) -> list[str]:
+    return [rule["rule"] for rule in node.get("x-kubernetes-validations", ())]
+
+
 def test_every_spec_field_is_immutable_or_known_to_change() -> None:
-    rules = " ".join(
-        rule["rule"] for rule in schema()["properties"]["spec"]["x-kubernetes-validations"]
-    )
+    spec = schema()["properties"]["spec"]
     # A rule on the whole object says when the queue may change.
     mutable = {"cancel", "priority", "queue", "suspend", "ttlSecondsAfterFinished"}
     for name in (field.alias for field in ConversionJobSpec.model_fields.values()):
-        assert (f"== oldSelf.{name}" in rules) != (name in mutable), name
+        fixed = name not in mutable
+        assert ("self == oldSelf" in rules_of(spec["properties"][name])) is fixed, name
+        # The API server skips that rule when the field is added or removed.
+        added = f"has(self.{name}) == has(oldSelf.{name})"
+        assert (added in rules_of(spec)) is (fixed and name not in spec["required"]), name
+
+
+def test_rules_read_few_fields_of_an_object_without_options() -> None:
+    """For each field that a rule reads, the API server makes a map of all fields around it.
+
+    It runs the rules at each write of the status. A third of the time of the API server was spent
+    on this: 130 rules read three fields each, most of them to learn that there are no options.
+    """
+    for rule in rules_of(schema()["properties"]["spec"]):
+        if "options." in rule:
+            assert rule.startswith("!has(self.options) || !has(self.options."), rule
+        elif "outputs" in rule and "oldSelf" not in rule and "profile" not in rule:
+            assert rule.startswith("!has(self.outputs) || "), rule
 
 
 def test_every_reason_is_explained() -> None:

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from conversion_operator.api.spec import ConversionJobSpec
 from media_converter.contract import MAX_OUTPUTS
 from tests.support.option_values import CASES, Case
-from tests.unit.operator.test_option_grammar import compiled, crd_says, definition
+from tests.unit.operator.crd_answers import job_schema, rejections
+from tests.unit.operator.test_option_grammar import crd_says
 
 VIDEO = {"conversionType": "video_to_mp4", "outputFile": "out/a.mp4"}
 SOUND = {"conversionType": "audio_to_mp3", "outputFile": "out/a.mp3"}
@@ -34,22 +35,7 @@ def body(**spec: Any) -> dict[str, Any]:
 
 def said(**spec: Any) -> list[str]:
     """What the API server has against this spec. It checks no rules after errors of the schema."""
-    schema, rules = definition()
-    made = body(**spec)
-    problems = [f"{where}: {problem}" for where, problem in schema.causes(made)]
-    if problems:
-        return problems
-    items = compiled(schema.root["properties"]["spec"]["properties"]["outputs"]["items"])
-    checked = [("", made["spec"], rules)] + [
-        (f"outputs[{number}]: ", output, items)
-        for number, output in enumerate(spec.get("outputs", ()))
-    ]
-    return [
-        where + message
-        for where, value, its_rules in checked
-        for rule, message in its_rules
-        if rule.eval(data={"self": value}).plain_value() is not True
-    ]
+    return rejections(job_schema(), body(**spec))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +99,8 @@ def test_an_ambiguous_spec_is_refused(spec: dict[str, Any], messages: list[str])
         ),
         (
             {"outputs": [VIDEO | {"outputFile": "/in/a.mov.mp4"}], "inputFile": "in/a.mov.mp4"},
-            "the outputFile of an output must not be the inputFile; the input is never changed",
+            "the outputFile of an output must not be the inputFile; the input is never changed: "
+            "in/a.mov.mp4",
         ),
         (
             {"profile": "Web_Video"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Any
 
 import orjson
 import pytest
@@ -21,7 +20,7 @@ from media_converter.forbidden_paths import (
     NOT_IN_LOG_FOLDER,
 )
 from tests.component.support.tools import conversion_job
-from tests.unit.operator.test_option_grammar import definition
+from tests.unit.operator.crd_answers import job_schema, rejections
 
 # Code points, because an editor shows the characters as nothing or in another order.
 REFUSED = sorted(
@@ -38,13 +37,7 @@ ALLOWED = [
 
 
 def crd_says(field: str, path: str) -> list[str]:
-    schema, rules = definition()
-    body: dict[str, Any] = conversion_job("a", **{field: path})
-    said = [f"{where}: {problem}" for where, problem in schema.causes(body)]
-    for rule, message in rules:
-        if rule.eval(data={"self": body["spec"]}).plain_value() is not True:
-            said.append(message)
-    return said
+    return rejections(job_schema(), conversion_job("a", **{field: path}))
 
 
 def gateway_says(field: str, path: str) -> str:

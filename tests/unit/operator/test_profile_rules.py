@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from conversion_operator.api.crd import build_profile_crd
-from conversion_operator.api.names import VERSION
 from conversion_operator.api.profiles import ConversionProfileSpec
 from media_converter.contract import MAX_OUTPUTS
 from media_converter.forbidden_paths import NO_FORBIDDEN_CHARACTERS
-from tests.component.support.schema import CustomSchema
 from tests.support.option_values import CASES, Case
-from tests.unit.operator.test_option_grammar import compiled, crd_says
+from tests.unit.operator.crd_answers import profile_schema, rejections
+from tests.unit.operator.test_option_grammar import crd_says
 
 PICTURE = {"conversionType": "image_resize", "outputFile": "{dir}/{name}_small.jpg"}
 SOUND = {"conversionType": "audio_to_mp3", "outputFile": "{dir}/{name}.mp3"}
-
-
-@cache
-def schema() -> CustomSchema:
-    return CustomSchema(build_profile_crd(), VERSION)
-
-
-@cache
-def rules() -> tuple[list[tuple[Any, str]], ...]:
-    """The rules on the object, on its spec, and on each output."""
-    spec = schema().root["properties"]["spec"]
-    nodes = (schema().root, spec, spec["properties"]["outputs"]["items"])
-    return tuple(compiled(node) for node in nodes)
 
 
 def said(name: str = "web", **spec: Any) -> list[str]:
@@ -45,20 +29,7 @@ def said(name: str = "web", **spec: Any) -> list[str]:
         "metadata": {"name": name, "namespace": "default"},
         "spec": {"outputs": [PICTURE, SOUND]} | spec,
     }
-    problems = [f"{where}: {problem}" for where, problem in schema().causes(body)]
-    if problems:
-        return problems
-    of_root, of_spec, of_items = rules()
-    checked = [("", body, of_root), ("", body["spec"], of_spec)] + [
-        (f"outputs[{number}]: ", output, of_items)
-        for number, output in enumerate(body["spec"]["outputs"])  # type: ignore[index]
-    ]
-    return [
-        where + message
-        for where, value, its_rules in checked
-        for rule, message in its_rules
-        if rule.eval(data={"self": value}).plain_value() is not True
-    ]
+    return rejections(profile_schema(), body)
 
 
 @pytest.mark.parametrize(
