@@ -20,7 +20,7 @@ SIZES ?= 1000,4000,10000
 # Here a part of the time goes to the API servers.
 JUDGED := -n 3 --dist worksteal
 
-.PHONY: help demo test env down tools cluster images release deploy plugin crds lint unit component judge converter e2e bench-engine bench-eta bench-operator bench-growth bench-namespaces pictures bench-page bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
+.PHONY: help demo test env down tools cluster images release deploy plugin crds lint unit component judge converter e2e bench-engine bench-eta bench-operator bench-growth bench-namespaces pictures bench-page bench-rules bench-kind bench-scale bench-scale-10000 fuzz-converter faults chaos count-lines clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,10 @@ bench-namespaces: tools ## measure the operator with 300 namespaces, named and a
 
 bench-page: tools ## measure pages of conversions with 5 000 and 20 000 objects
 	@PYTHONPATH=operator:gateway:converter-module:. $(VENV)/python -m benchmarks.bench_page
+
+bench-rules: tools ## measure what the CEL rules of the CRD cost a kube-apiserver
+	@hack/control-plane >/dev/null
+	@PYTHONPATH=operator:gateway:converter-module:. $(VENV)/python -m benchmarks.bench_rules
 
 bench-kind: tools ## compare tiny conversions with plain Jobs, in real pods on a kind cluster
 	@$(VENV)/python benchmarks/bench_kind.py

@@ -77,7 +77,7 @@ def fill(operator: Operator, objects: int, waiting: int) -> None:
 
 async def write_lease(operator: Operator) -> None:
     """What precedes a write of the Lease while all conversions are marked."""
-    operator._leadership.term = operator._admitter._prepared_term = 1
+    operator._leadership.term = operator._admitter._taken_over_term = 1
     slots: Any = operator._admitter.slots_to_record()
     if inspect.isawaitable(slots):
         await slots

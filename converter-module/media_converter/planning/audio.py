@@ -71,7 +71,9 @@ def plan_audio(
     channels = output_channels(audio, options.channels)
     bitrate = written.bitrate(options.bitrate, channels)
 
-    argv = ffmpeg_command(limits, input_options(info, audio, options), reading=info.reading)
+    argv = ffmpeg_command(
+        limits, input_options(info, audio, options), demuxer_options=info.demuxer_options
+    )
     argv += sound_input(audio)
     if has_cover:
         number = 2 if audio.joined else 1

@@ -133,27 +133,27 @@ def video_filter(
     frame_rate_limit: int | None,
     background: str,
     *,
-    size_varies: bool | Shapes = False,
+    varying: bool | Shapes = False,
     crop_to: tuple[int, int] | None = None,
 ) -> str:
     """The filters that turn decoded frames into frames of ``size`` for the encoder.
 
-    ``size_varies`` says that the size of the frames changes, or gives the shapes of their pixels
-    (sample aspect ratios) if these change. If ``crop_to`` is given, the frame is cropped to this
-    size, around its centre.
+    ``varying`` is true if the size of the frames changes. If the shapes of their pixels (sample
+    aspect ratios) change, it has these shapes. If ``crop_to`` is given, the frame is cropped to
+    this size, around its centre.
     """
     filters = []
     if video.has_alpha:
         filters.append(flatten(background))
     filters += deinterlace(video)
-    if isinstance(size_varies, Shapes):
+    if isinstance(varying, Shapes):
         # It uses the frame number, so it comes before the filter that limits the frame rate.
-        filters.append(fit_shapes(size, size_varies))
+        filters.append(fit_shapes(size, varying))
     if has_10ms_frames(video):
         filters.append(_GIF_TIMESTAMPS)
     elif frame_rate_limit:
         filters.append(limit_frame_rate(frame_rate_limit))
-    if size_varies is True:
+    if varying is True:
         filters += fit_varying(size)
     filters += scale_to_sdr(video, size, crop_to)
     return ",".join(filters)
@@ -165,7 +165,7 @@ def hold_frames(
     last_held_seconds: float | None,
     *,
     is_trimmed: bool,
-    max_rate: int,
+    max_frame_rate: int,
 ) -> list[str]:
     """The filter that keeps each frame on the screen for as long as in the input, by repeating it.
 
@@ -175,24 +175,24 @@ def hold_frames(
     the filter is not needed.
 
     ``first_held_seconds`` is how long the first frame stays on the screen, 0 if it is not known.
-    ``last_held_seconds`` is the same for the last frame, None if it is not known. ``max_rate`` is
-    the highest frame rate of the output.
+    ``last_held_seconds`` is the same for the last frame, None if it is not known.
+    ``max_frame_rate`` is that of the output.
     """
     rate = video.r_frame_rate or (_REPEATED_RATE, 1)
     if first_held_seconds > _MIN_HELD_SECONDS and not is_slide_show(video):
-        return [_fps(rate if _rate(rate) <= _MAX_TRUSTED_RATE else (30, 1), max_rate)]
+        return [_fps(rate if _rate(rate) <= _MAX_TRUSTED_RATE else (30, 1), max_frame_rate)]
     if is_trimmed and is_slide_show(video):
-        return [_fps((_REPEATED_RATE, 1), max_rate)]
+        return [_fps((_REPEATED_RATE, 1), max_frame_rate)]
     holds_last = last_held_seconds is not None and last_held_seconds > _MIN_HELD_SECONDS
     # A rate that is not known counts as 10.
     is_plausible = _rate(rate) <= _MAX_TRUSTED_RATE
     if holds_last and (video.codec in _ANIMATIONS or is_plausible) and not has_10ms_frames(video):
-        return [_fps(rate, max_rate)]
+        return [_fps(rate, max_frame_rate)]
     return []
 
 
-def _fps(rate: Ratio, max_rate: int) -> str:
-    return f"fps={rate[0]}/{rate[1]}" if _rate(rate) <= max_rate else f"fps={max_rate}"
+def _fps(rate: Ratio, max_frame_rate: int) -> str:
+    return f"fps={rate[0]}/{rate[1]}" if _rate(rate) <= max_frame_rate else f"fps={max_frame_rate}"
 
 
 def is_slide_show(video: VideoStream) -> bool:

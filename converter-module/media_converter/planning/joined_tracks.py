@@ -143,7 +143,10 @@ def feed(
         f"aresample={audio.sample_rate}:{times}",
         "aformat=channel_layouts=mono",
     ]
-    argv = [*ffmpeg_command(limits, reading.input_options, reading=info.reading), "-nostats"]
+    argv = [
+        *ffmpeg_command(limits, reading.input_options, demuxer_options=info.demuxer_options),
+        "-nostats",
+    ]
     for number, track in enumerate(audio.joined):
         argv += ["-map", f"0:{track}", "-af", ",".join(chain), "-c:a", "pcm_s24le"]
         argv += [] if seconds is None else ["-t", f"{seconds:.6f}"]

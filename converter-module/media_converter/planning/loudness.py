@@ -38,7 +38,7 @@ def measure_step(
     filters: Iterable[str],
     input_options: Iterable[str],
     *,
-    reading: tuple[str, ...],
+    demuxer_options: tuple[str, ...],
     seconds: float | None = None,
 ) -> Step:
     """Build the step that measures a stream, such as 1 or ``a:0``, after ``filters``.
@@ -46,7 +46,7 @@ def measure_step(
     ``seconds`` is how much of what leaves the filters is measured, None for all of it. A feed
     stands for the sound that it decodes.
     """
-    argv = ffmpeg_command(limits, input_options, reading=reading)
+    argv = ffmpeg_command(limits, input_options, demuxer_options=demuxer_options)
     tracks = stream if isinstance(stream, Feed) else None
     argv += JOINED_INPUT if tracks else []
     argv += ["-map", JOINED_MAP if tracks else f"0:{stream}", "-af", ",".join([*filters, _MEASURE])]

@@ -162,14 +162,14 @@ NO_EVIDENCE: Final = Evidence()
 
 
 def ffmpeg_command(
-    limits: Limits, input_options: Iterable[str] = (), *, reading: tuple[str, ...] = ()
+    limits: Limits, input_options: Iterable[str] = (), *, demuxer_options: tuple[str, ...] = ()
 ) -> list[str]:
     """The start of an ffmpeg command: the executable, global options, input options, the input.
 
     When it exits, ffmpeg prints counts of what it read and decoded, see
     media_converter.probing.decoded. It does not fail because of decode errors (-max_error_rate 1):
-    the converter decides from the counts whether too much is lost. ``reading`` are those of the
-    MediaInfo.
+    the converter decides from the counts whether too much is lost. ``demuxer_options`` are those of
+    the MediaInfo.
     """
     threads = str(limits.threads)
     argv = [FFMPEG, "-nostdin", "-y", "-hide_banner", "-v", "level+verbose"]
@@ -177,7 +177,7 @@ def ffmpeg_command(
     argv += ["-filter_threads", threads, "-filter_complex_threads", threads]
     argv += ["-protocol_whitelist", "file,pipe", "-threads", threads]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += reading
+    argv += demuxer_options
     argv += input_options
     argv += ["-i", f"file:{INPUT}"]
     return argv

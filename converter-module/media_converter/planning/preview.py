@@ -142,7 +142,7 @@ def plan_preview(
 ) -> ConversionPlan:
     """Plan a preview of these parts. ffmpeg seeks to each of them, and reads nothing else."""
     size, output_format, _ = look
-    argv = ffmpeg_command(limits, _input(video, parts[0]), reading=info.reading)
+    argv = ffmpeg_command(limits, _input(video, parts[0]), demuxer_options=info.demuxer_options)
     # Options before an input hold for this input only.
     common = argv[argv.index("-threads") : argv.index("-an")]
     for part in parts[1:]:
@@ -188,7 +188,7 @@ def _input(video: VideoStream, part: Part) -> list[str]:
 
 def _filters(video: VideoStream, part: Part, look: Look, rate: Ratio, frames: int) -> str:
     filters = [*read_from(part.position).video_filters]
-    filters.append(video_filter(video, look.size, None, look.background, size_varies=True))
+    filters.append(video_filter(video, look.size, None, look.background, varying=True))
     filters += [f"fps={rate[0]}/{rate[1]}:start_time=0:eof_action=pass", f"trim=end_frame={frames}"]
     return ",".join(filters)
 

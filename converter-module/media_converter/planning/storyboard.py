@@ -216,7 +216,9 @@ def _command(
 ) -> tuple[str, ...]:
     video = scan.video
     argv = ffmpeg_command(
-        scan.limits, [*input_options, *decoder_options(video)], reading=scan.info.reading
+        scan.limits,
+        [*input_options, *decoder_options(video)],
+        demuxer_options=scan.info.demuxer_options,
     )
     fit = fit_varying(board.tile) if scan.size_varies else []
     # Only blackframe prints the time of a frame.

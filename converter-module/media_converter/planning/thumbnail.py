@@ -109,7 +109,9 @@ def _plan(
 
     input_options = ["-an", "-sn", "-dn", *skip_options, *reading.input_options]
     input_options += decoder_options(video)
-    argv = ffmpeg_command(request.limits, input_options, reading=request.info.reading)
+    argv = ffmpeg_command(
+        request.limits, input_options, demuxer_options=request.info.demuxer_options
+    )
     argv += ["-filter_complex", graph]
     argv += ["-map", "[image]", *frame_limit, "-map_metadata", "-1", "-fps_mode", "passthrough"]
     argv += _encoder_options(output_format, request.options.quality or DEFAULT_QUALITY)

@@ -37,13 +37,13 @@ def combine(plans: Sequence[ConversionPlan]) -> tuple[ConversionPlan, ...]:
     All plans read the same video stream from the same position. Plans with audio read the same
     audio stream.
     """
-    argv = encode_command([plan.writing for plan in plans if plan.writing])
+    argv = output_command([plan.writing for plan in plans if plan.writing])
     feed = next((plan.step.feed for plan in plans if plan.step.feed), None)
     step = plans[0].step._replace(argv=argv, feed=feed)
     return tuple(plan._replace(step=step) for plan in plans)
 
 
-def encode_command(writings: Sequence[Writing]) -> tuple[str, ...]:
+def output_command(writings: Sequence[Writing]) -> tuple[str, ...]:
     """The command that writes these videos. The first one is output 0.
 
     The input options are those of the first video with audio, because they include the options of

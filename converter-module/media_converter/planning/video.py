@@ -2,8 +2,9 @@
 
 An encoded video has the codec of the options (8 bits, yuv420p, limited range, square pixels,
 progressive, at most 60 frames per second). Encoded audio is AAC or Opus, in stereo or mono. A
-stream that already meets the requirements is copied; in WebM it can also be VP8 or Vorbis. The
-output has no metadata. An MP4 uses faststart.
+stream that already meets the requirements is copied if the output is not trimmed and the timestamps
+of the input's container can be copied; in WebM it can also be VP8 or Vorbis. The output has no
+metadata. An MP4 uses faststart.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ from media_converter.contract import ExitReason
 from media_converter.errors import ConversionError
 from media_converter.limits import Limits
 from media_converter.planning import memory
-from media_converter.planning.audio_filters import (
-    audio_decoder_options,
-)
+from media_converter.planning.audio_filters import audio_decoder_options
 from media_converter.planning.filters import (
     MATRICES,
     decoder_options,
@@ -37,11 +36,11 @@ from media_converter.planning.plan import (
     trimmed_duration,
 )
 from media_converter.planning.quality import DEFAULT_QUALITY, bit_rate_limit
-from media_converter.planning.together import encode_command
+from media_converter.planning.together import output_command
 from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
 from media_converter.planning.video_codecs import CODECS, CONTAINERS
 from media_converter.planning.video_fit import fit_video
-from media_converter.planning.video_sound import plan_sound, reading_of, sound_of
+from media_converter.planning.video_sound import plan_encoded_audio, reading_of, wanted_audio
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
 from media_converter.step import Feed, Stdout, Step
@@ -58,8 +57,8 @@ _MAX_AUDIO_BIT_RATE: Final = 400_000
 
 
 # In these containers, the time base is one frame. In a slide show it is too coarse for the start of
-# a range, so the frames are repeated before the range is cut.
-_COARSE_CLOCKS: Final = ("avi", "ogg")
+# a range, so the fps filter comes before the filters that trim the range.
+_CONTAINERS_WITH_COARSE_TIME_BASE: Final = ("avi", "ogg")
 
 # The last frame lasts at least this long. Its packet may state no duration, or one that is too
 # short.
@@ -82,18 +81,19 @@ def plan_video(
     """Plan a conversion to MP4 or WebM. Raises ConversionError if the input cannot be converted.
 
     ``background`` is the colour, as RRGGBB, that transparent frames are laid on. ``evidence`` is
-    what the packets and earlier tries of this run have shown. ``encoder`` is given if other
+    what the packets and earlier tries of this run have shown. ``encoder`` has the settings of the
+    encoder and its threads. If it is None, they are chosen here; the caller chooses them if several
     outputs are encoded at the same time.
     """
     container = CONTAINERS[options.container]
-    may_copy, frame_at_start = evidence.may_copy, evidence.position
+    may_copy, position = evidence.may_copy, evidence.position
     video = choose_video(info)
     refuse_if_needs_dolby_vision(video)
-    _refuse_start_after_end(options, frame_at_start)
-    audio = sound_of(info, video, options)
+    _refuse_start_after_end(options, position)
+    audio = wanted_audio(info, video, options)
     fit = fit_video(video.displayed_size, options)
     size = fit.size
-    duration = _streams_duration(info, video, audio, evidence.rates)
+    input_duration = _streams_duration(info, video, audio, evidence.rates)
     encodes_video = not (
         may_copy.video
         and evidence.shapes is None
@@ -102,19 +102,19 @@ def plan_video(
     encodes_audio = audio is not None and not (
         may_copy.audio and can_copy_audio(info, audio, options)
     )
-    reading = reading_of(options, frame_at_start)
+    reading = reading_of(options, position)
     input_options = [*decoder_options(video), *audio_decoder_options(audio)]
     input_options += reading.input_options
     if encodes_video and evidence.shapes is not None and evidence.shapes.keeps_filters:
-        # If ffmpeg rebuilds the filter graph, the frame number starts at 0 again, and fit_shapes
-        # needs it to go on.
+        # This keeps ffmpeg from rebuilding the filter graph when the properties of the frames
+        # change. A rebuild restarts the frame number n at 0, and fit_shapes needs n to count on.
         input_options += ["-reinit_filter:v", "0"]
-    command_start = ffmpeg_command(limits, input_options, reading=info.reading)
+    command_start = ffmpeg_command(limits, input_options, demuxer_options=info.demuxer_options)
     audio_options: tuple[str, ...] = ()
-    tracks: Feed | None = None
+    feed: Feed | None = None
     if audio is not None and encodes_audio:
-        sound = plan_sound(info, audio, options, evidence, limits)
-        audio_options, tracks = tuple(sound.options(evidence.gain)), sound.feed
+        encoded = plan_encoded_audio(info, audio, options, evidence, limits)
+        audio_options, feed = tuple(encoded.options(evidence.gain)), encoded.feed
     video_options = ["-c:v", "copy"]
     if encodes_video:
         rate_limit = _frame_rate_limit(video, options, evidence.rates)
@@ -123,21 +123,25 @@ def plan_video(
             fit.scaled,
             rate_limit,
             background,
-            size_varies=evidence.shapes or evidence.size_varies,
+            varying=evidence.shapes or evidence.size_varies,
             crop_to=size if fit.is_cut else None,
         )
-        is_trimmed = frame_at_start is not None or options.duration is not None
+        is_trimmed = position is not None or options.duration is not None
         # How long the first frame stays on the screen after the range starts.
-        first_held_seconds = frame_at_start.seconds_left() if frame_at_start else 0.0
+        first_held_seconds = position.seconds_left() if position else 0.0
         hold = hold_frames(
             video,
             first_held_seconds,
             evidence.last_held_seconds,
             is_trimmed=is_trimmed,
-            max_rate=max_frame_rate(options),
+            max_frame_rate=max_frame_rate(options),
         )
         chain = [*reading.video_filters, filters, *hold]
-        if is_trimmed and is_slide_show(video) and info.container in _COARSE_CLOCKS:
+        if (
+            is_trimmed
+            and is_slide_show(video)
+            and info.container in _CONTAINERS_WITH_COARSE_TIME_BASE
+        ):
             chain = [*hold, *reading.video_filters, filters]
         video_options = ["-vf", ",".join(chain)]
         _refuse_too_small(size, options.codec)
@@ -152,27 +156,27 @@ def plan_video(
         duration=options.duration,
         muxer=container.muxer,
     )
-    argv = encode_command([writing])
+    argv = output_command([writing])
 
     return ConversionPlan(
         step=Step(
             "encode" if encodes_video or encodes_audio else "remux",
             argv,
             Stdout.LINES,
-            feed=tracks,
+            feed=feed,
         ),
         expected=Expected(
             container=options.container,
             video_codec=options.codec if encodes_video else video.codec,
             audio_codec=_audio_codec(audio, container.audio_codec, encodes_audio),
             size=size,
-            duration=_expected_duration(info, duration, options),
+            duration=_expected_duration(info, input_duration, options),
             video_duration=_expected_duration(info, video.duration, options),
             audio_duration=_expected_duration(info, audio.duration, options) if audio else None,
         ),
         summary=f"{_video_summary(video, size, options.codec if encodes_video else '')}; "
         f"{_audio_summary(audio, container.audio_codec if encodes_audio else '')}",
-        duration=trimmed_duration(duration, options.start, options.duration),
+        duration=trimmed_duration(input_duration, options.start, options.duration),
         video_index=video.stream_index,
         audio_index=audio.stream_index if audio else None,
         copies_video=not encodes_video,
@@ -185,10 +189,11 @@ def plan_video(
 
 
 def _refuse_start_after_end(options: VideoOptions, position: Position | None) -> None:
-    """Raise ConversionError if the start is after the last frame.
+    """Raise ConversionError if the start is at or after the end of the last frame.
 
-    ``position`` is the last frame if the start is after the end. The duration in the header is not
-    used, because it can be wrong.
+    ``position`` is at the frame that is on the screen at the start. That is the last frame if the
+    start is after the end of the video. The duration in the header is not used, because it can be
+    wrong.
     """
     if position is None or position.frame_time is None:
         return
@@ -209,10 +214,11 @@ def output_size(video: VideoStream, options: VideoOptions) -> tuple[int, int]:
 def can_copy_video(
     info: MediaInfo, video: VideoStream, options: VideoOptions, rates: Rates | None
 ) -> bool:
-    """Whether the video stream already meets every requirement of the output.
+    """Whether the packets of the video can be copied, and the stream meets all requirements.
 
-    The bit rate in the header may be wrong, so it is measured from the packets. If ``rates`` is
-    None, it was not measured, and the video is not copied.
+    The caller checks whether the shape of the pixels changes. The bit rate in the header may be
+    wrong, so it is measured from the packets. If ``rates`` is None, it was not measured, and the
+    video is not copied.
     """
     if rates is None:
         return False
@@ -237,17 +243,17 @@ def can_copy_video(
 
 
 def _can_copy_codec(video: VideoStream, options: VideoOptions) -> bool:
-    """Whether the codec is the requested one, and every player of the container can decode it."""
+    """Whether every player of the container can decode the codec, and no other one is requested."""
     if video.codec == "h264" and not (
         video.profile in _COPYABLE_PROFILES and video.level <= _MAX_LEVEL
     ):
         return False
-    copied = CONTAINERS[options.container].copyable_video_codecs
-    return video.codec in copied and options.video_codec in (None, video.codec)
+    copyable_codecs = CONTAINERS[options.container].copyable_video_codecs
+    return video.codec in copyable_codecs and options.video_codec in (None, video.codec)
 
 
 def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -> bool:
-    """Whether the audio stream already meets every requirement of the output."""
+    """Whether the packets of the audio can be copied, and the stream meets all requirements."""
     return (
         _can_copy_packets(info, options)
         and options.loudness is None
@@ -292,11 +298,10 @@ def max_frame_rate(options: VideoOptions) -> int:
 
 
 def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | None) -> int | None:
-    """The frame rate to limit the output to. None if no limit is needed.
+    """The frame rate to limit the output to: ``max_frame_rate``. None if no limit is needed.
 
-    A limit is needed if the frame rate in the header, or the one that the timestamps of the packets
-    give, exceeds it.
-    Without timestamps, a limit in the options always applies.
+    The limit is needed if the frame rate in the header, or the one that the timestamps of the
+    packets give, is higher. Without timestamps, maxFrameRate of the options always applies.
     """
     limit = max_frame_rate(options)
     if header_frame_rate(video) > limit:
@@ -315,11 +320,11 @@ def _encoder_options(
 ) -> list[str]:
     # If a GIF frame lasts less than 20 ms, browsers show it for 100 ms. video_filter gives it the
     # same 100 ms, with setpts. setpts leaves the last frame without a duration. A constant rate of
-    # 10 frames per second gives it 100 ms.
-    max_rate = max_frame_rate(options)
+    # 10 frames per second gives it 100 ms, and more if maxFrameRate is lower than 10.
+    allowed_rate = max_frame_rate(options)
     is_slowed_gif = has_10ms_frames(video)
     argv = (
-        ["-fps_mode", "cfr", "-r", f"{min(10, max_rate)}"]
+        ["-fps_mode", "cfr", "-r", f"{min(10, allowed_rate)}"]
         if is_slowed_gif
         else ["-fps_mode", "vfr"]
     )
@@ -329,7 +334,7 @@ def _encoder_options(
         # By default, ffmpeg rounds timestamps to multiples of one frame of the header's rate, and
         # drops frames that fall on the same timestamp.
         argv += ["-enc_time_base", "filter"]
-    frame_rate = min(highest_frame_rate(video, rates), max_rate)
+    frame_rate = min(highest_frame_rate(video, rates), allowed_rate)
     limit = bit_rate_limit(options, size, frame_rate)
     codec = CODECS[options.codec]
     quality = options.quality or DEFAULT_QUALITY
@@ -350,15 +355,17 @@ def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
 def _streams_duration(
     info: MediaInfo, video: VideoStream, audio: AudioStream | None, rates: Rates | None
 ) -> float | None:
-    """The duration of the streams that the output gets, in seconds.
+    """About how long the streams of the output last before they are trimmed, in seconds.
 
-    The duration of the file is that of its longest stream, which may be audio that is left out.
+    With audio, it is the duration of the file. Without audio, the duration of the file may be that
+    of audio that is left out. Then it is the time of the last frame, if the header has no duration
+    of the video.
     """
     if audio is not None:
         return info.duration
     if video.duration is not None:
         return video.duration
-    leaves_out_audio = bool(info.audio)
+    leaves_out_audio = bool(info.audio)  # the output has no audio
     if leaves_out_audio and rates and rates.times:
         return max(0.0, rates.times[-1] - info.start)
     return info.duration

@@ -29,7 +29,7 @@ from media_converter.step import Feed, Stdout, Step
 from media_converter.typed_options import VideoOptions
 
 
-def sound_of(info: MediaInfo, video: VideoStream, options: VideoOptions) -> AudioStream | None:
+def wanted_audio(info: MediaInfo, video: VideoStream, options: VideoOptions) -> AudioStream | None:
     """The track that the output gets. None if there is none, or if none is wanted."""
     return None if options.audio == "none" else choose_audio(info, video)
 
@@ -44,7 +44,7 @@ def reading_of(options: VideoOptions, position: Position | None) -> Reading:
     return Reading(tuple(trim_options(0.0, options.duration)))
 
 
-class VideoSound(NamedTuple):
+class EncodedAudio(NamedTuple):
     """The audio of an output: the track, and how it is read and filtered.
 
     ``feed`` decodes the tracks if they are joined.
@@ -62,9 +62,9 @@ class VideoSound(NamedTuple):
         return video_audio_options(self.audio, self.codec, self.filters, last)
 
 
-def plan_sound(
+def plan_encoded_audio(
     info: MediaInfo, audio: AudioStream, options: VideoOptions, evidence: Evidence, limits: Limits
-) -> VideoSound:
+) -> EncodedAudio:
     """How the audio of a video is read and filtered before it is encoded."""
     reading, varies = reading_of(options, evidence.position), evidence.audio_varies
     codec = CONTAINERS[options.container].audio_codec
@@ -74,18 +74,18 @@ def plan_sound(
     # The feed has already cut joined audio to the range.
     first = () if audio.joined else reading.audio_filters
     filters = video_audio_filters(audio, codec, first, varies=varies)
-    return VideoSound(audio, read, tuple(filters), codec, tracks)
+    return EncodedAudio(audio, read, tuple(filters), codec, tracks)
 
 
 def trial_step(
-    info: MediaInfo, sound: VideoSound, options: VideoOptions, gain: Gain, limits: Limits
+    info: MediaInfo, sound: EncodedAudio, options: VideoOptions, gain: Gain, limits: Limits
 ) -> Step:
     """Build the step that writes the audio alone, as the video will have it.
 
     An encoder raises peaks, so the encoded audio must be measured to know whether the gain is
     right. The audio alone is encoded in a fraction of the time of the video.
     """
-    argv = ffmpeg_command(limits, sound.input_options, reading=info.reading)
+    argv = ffmpeg_command(limits, sound.input_options, demuxer_options=info.demuxer_options)
     argv += sound_input(sound.audio)
     argv += ["-map", sound_map(sound.audio), *sound.options(gain), *NO_METADATA]
     if options.duration is not None:

@@ -50,7 +50,7 @@ def plan_waveform(
         "ametadata=mode=print:file=pipe\\\\:1",
     ]
     read = audio_decoder_options(audio)
-    argv = ffmpeg_command(limits, read, reading=info.reading)
+    argv = ffmpeg_command(limits, read, demuxer_options=info.demuxer_options)
     argv += [*sound_input(audio), "-map", sound_map(audio), "-af", ",".join(filters)]
     argv += ["-nostats", "-f", "null", "-"]
     is_drawing = output_format == "png"

@@ -59,7 +59,7 @@ def long_look(size_bytes: int | None = None) -> tuple[str, ...]:
     return ("-probesize", str(count), "-analyzeduration", str(seconds * 1_000_000))
 
 
-def step(path: str = INPUT, *, reading: tuple[str, ...] = ()) -> Step:
+def step(path: str = INPUT, *, demuxer_options: tuple[str, ...] = ()) -> Step:
     """Build the step that describes a file: its format, its streams and a few decoded frames.
 
     Only frames show a rotation that is in the bit stream, and the actual field order. Only packets
@@ -67,13 +67,13 @@ def step(path: str = INPUT, *, reading: tuple[str, ...] = ()) -> Step:
     """
     argv = [FFPROBE, "-v", "error", "-hide_banner", "-protocol_whitelist", "file", "-threads", "1"]
     argv += ["-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += reading
+    argv += demuxer_options
     argv += ["-show_format", "-show_streams", "-show_programs", "-show_frames", "-show_packets"]
     argv += ["-read_intervals", f"%+#{_PROBED_PACKETS}", "-of", "json", f"file:{path}"]
     return Step("probe", tuple(argv))
 
 
-def parse(text: bytes, *, reading: tuple[str, ...] = ()) -> MediaInfo | None:
+def parse(text: bytes, *, demuxer_options: tuple[str, ...] = ()) -> MediaInfo | None:
     """Parse ffprobe's output. None if it does not describe a file."""
     try:
         document = json.loads(text)
@@ -118,7 +118,7 @@ def parse(text: bytes, *, reading: tuple[str, ...] = ()) -> MediaInfo | None:
         unread=tuple(unread),
         encrypted=_is_encrypted((*streams, *seen)),
         programs=_programs(document.get("programs", ())),
-        reading=reading,
+        demuxer_options=demuxer_options,
         tags=_tags(container, streams),
     )
 

@@ -123,12 +123,12 @@ class MediaInfo(NamedTuple):
 
     ``undecodable`` names the streams without a decoder, and ``unread`` those that begin after the
     part that ffprobe read. ``encrypted`` says that packets are encrypted. ``programs`` has the
-    indexes of the streams that belong together. ``reading`` are the input options that make tools
-    find all streams. ``container`` is ffprobe's ``format_name``. ``clock_restarts`` says that a
-    time of the file may be in several places of it.
-    ``attached_pics`` are images attached to the file, such as cover art. ``duration`` and ``start``
-    are in seconds. ``duration_is_exact`` says whether the file states its duration. If it does not,
-    ffprobe estimates the duration from bit rates or timestamps.
+    indexes of the streams that belong together. ``demuxer_options`` are the input options that make
+    tools find all streams. ``container`` is ffprobe's ``format_name``. ``clock_restarts`` says that
+    a time of the file may be in several places of it. ``attached_pics`` are images attached to the
+    file, such as cover art. ``duration`` and ``start`` are in seconds. ``duration_is_exact`` says
+    whether the file states its duration. If it does not, ffprobe estimates the duration from bit
+    rates or timestamps.
     """
 
     container: str
@@ -143,7 +143,7 @@ class MediaInfo(NamedTuple):
     unread: tuple[Unread, ...] = ()
     encrypted: bool = False
     programs: tuple[frozenset[int], ...] = ()
-    reading: tuple[str, ...] = ()
+    demuxer_options: tuple[str, ...] = ()
     clock_restarts: bool = False
     tags: tuple[tuple[str, str], ...] = ()
 

@@ -38,11 +38,11 @@ class Gap(NamedTuple):
 
 
 def step(
-    stream_index: int, start: float | None, end: float | None, reading: tuple[str, ...]
+    stream_index: int, start: float | None, end: float | None, demuxer_options: tuple[str, ...]
 ) -> Step:
     """Build the step that lists the packets of a stream between two times of the file."""
     argv = [FFPROBE, "-v", "level+error", "-hide_banner", "-protocol_whitelist", "file"]
-    argv += reading
+    argv += demuxer_options
     argv += ["-select_streams", str(stream_index), "-show_entries", f"packet={_FIELDS}"]
     if start is not None or end is not None:
         begin, until = ("" if time is None else f"{time:.6f}" for time in (start, end))
@@ -51,9 +51,17 @@ def step(
     return Step("packets", tuple(argv), Stdout.LINES)
 
 
-def places_step(reading: tuple[str, ...]) -> Step:
+def places_step(demuxer_options: tuple[str, ...]) -> Step:
     """Build the step that says where the packets of all streams are."""
-    argv = [FFPROBE, "-v", "level+error", "-hide_banner", "-protocol_whitelist", "file", *reading]
+    argv = [
+        FFPROBE,
+        "-v",
+        "level+error",
+        "-hide_banner",
+        "-protocol_whitelist",
+        "file",
+        *demuxer_options,
+    ]
     argv += ["-show_entries", "packet=stream_index,pos", "-of", "csv=p=0", f"file:{INPUT}"]
     return Step("places", tuple(argv), Stdout.LINES)
 

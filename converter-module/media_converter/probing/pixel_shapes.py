@@ -103,14 +103,14 @@ def _payload(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def step(stream_index: int, reading: Iterable[str], threads: int) -> Step:
+def step(stream_index: int, demuxer_options: Iterable[str], threads: int) -> Step:
     """Build the step that decodes a stream with so many threads and lists its frames.
 
     Each thread of a decoder holds a frame.
     """
     argv = [FFPROBE, "-v", "level+error", "-hide_banner", "-protocol_whitelist", "file"]
     argv += ["-threads", str(threads), "-max_pixels", str(MAX_FRAME_PIXELS)]
-    argv += reading
+    argv += demuxer_options
     fields = "best_effort_timestamp_time,width,height,pix_fmt,sample_aspect_ratio"
     fields += ",color_range,color_space"
     argv += ["-select_streams", str(stream_index), "-show_entries", f"frame={fields}"]

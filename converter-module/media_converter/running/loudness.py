@@ -116,7 +116,9 @@ def measure(
     The meter only ends a run that makes no progress or never ends: the conversion reports its own
     progress.
     """
-    step = measure_step(run.limits, stream, filters, options, reading=info.reading, seconds=seconds)
+    step = measure_step(
+        run.limits, stream, filters, options, demuxer_options=info.demuxer_options, seconds=seconds
+    )
     max_seconds = max_plausible_duration(info.duration, run.source.size_bytes)
     found, result = _measure(run, step, run.source.fd, max_seconds)
     if result.exit_code != 0:
@@ -128,7 +130,7 @@ def _measure_output(run: Run) -> Loudness | None:
     fd = run.make_temporary().fd
     if not os.fstat(fd).st_size:
         return None
-    step = measure_step(run.limits, "a:0", (), (), reading=())
+    step = measure_step(run.limits, "a:0", (), (), demuxer_options=())
     found, _ = _measure(run, step, fd, float("inf"))
     return found
 

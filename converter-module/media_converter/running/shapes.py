@@ -48,7 +48,7 @@ def find(
         time = position.time if position.frame_time is None else position.frame_time
         first = info.start + time
     reader = ShapeReader(first, restarts=info.clock_restarts)
-    step = pixel_shapes.step(video.stream_index, info.reading, run.limits.threads)
+    step = pixel_shapes.step(video.stream_index, info.demuxer_options, run.limits.threads)
     try:
         run.run_tool(step, Files(run.source.fd), on_line=reader.add_line)
         found = pixel_shapes.shapes(

@@ -83,7 +83,7 @@ def _with_late_streams(run: Run, info: MediaInfo) -> MediaInfo:
     if info.unread or not info.video or not info.audio:
         look = ffprobe.long_look()
     if not look and len(info.video) == len(info.audio) == 1:
-        return info._replace(reading=merge)
+        return info._replace(demuxer_options=merge)
     info = _probe(run, merge + look)
     if not info.unread:
         return info
@@ -95,10 +95,14 @@ def _with_late_streams(run: Run, info: MediaInfo) -> MediaInfo:
     return _probe(run, merge + ffprobe.long_look(max(near) + _ENOUGH_BYTES))
 
 
-def _probe(run: Run, reading: tuple[str, ...] = ()) -> MediaInfo:
-    step = ffprobe.step(reading=reading)
+def _probe(run: Run, demuxer_options: tuple[str, ...] = ()) -> MediaInfo:
+    step = ffprobe.step(demuxer_options=demuxer_options)
     result = run.run_tool(step)
-    info = ffprobe.parse(result.stdout, reading=reading) if result.exit_code == 0 else None
+    info = (
+        ffprobe.parse(result.stdout, demuxer_options=demuxer_options)
+        if result.exit_code == 0
+        else None
+    )
     # ffprobe prints no size for a frame that is too large to decode.
     if info is None or (not info.video and is_too_large(result.stderr)):
         raise run.explain_failure(step, result)
@@ -146,10 +150,12 @@ def places(run: Run, info: MediaInfo) -> packets.Places:
     A broadcast can name hundreds of streams, so one look answers for all of them.
     """
     found = run.known.places
-    if info.reading not in found:
-        found[info.reading] = packets.Places()
-        run.run_tool(packets.places_step(info.reading), on_line=found[info.reading].add_line)
-    return found[info.reading]
+    if info.demuxer_options not in found:
+        found[info.demuxer_options] = packets.Places()
+        run.run_tool(
+            packets.places_step(info.demuxer_options), on_line=found[info.demuxer_options].add_line
+        )
+    return found[info.demuxer_options]
 
 
 def list_packets(
@@ -166,7 +172,7 @@ def list_packets(
     not exact, so the list can begin before or after ``start``.
     """
     reader = PacketReader()
-    step = packets.step(stream_index, start, end, info.reading)
+    step = packets.step(stream_index, start, end, info.demuxer_options)
     files = Files(run.source.fd if fd is None else fd)
     run.run_tool(step, files, on_line=reader.add_line)
     return reader

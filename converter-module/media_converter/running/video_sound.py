@@ -11,7 +11,12 @@ from functools import partial
 
 from media_converter.planning.plan import Evidence
 from media_converter.planning.video_choice import choose_video
-from media_converter.planning.video_sound import VideoSound, plan_sound, sound_of, trial_step
+from media_converter.planning.video_sound import (
+    EncodedAudio,
+    plan_encoded_audio,
+    trial_step,
+    wanted_audio,
+)
 from media_converter.probing.decoded import Loudness
 from media_converter.probing.media import MediaInfo
 from media_converter.running.loudness import Leveller, measure
@@ -25,10 +30,10 @@ def with_loudness(
     run: Run, info: MediaInfo, options: VideoOptions, evidence: Evidence
 ) -> tuple[Evidence, tuple[str, ...]]:
     """The evidence with the gain of the audio, and warnings. Raises ConversionError."""
-    audio = sound_of(info, choose_video(info), options)
+    audio = wanted_audio(info, choose_video(info), options)
     if audio is None or options.loudness is None:
         return evidence, ()
-    sound = plan_sound(info, audio, options, evidence, run.limits)
+    sound = plan_encoded_audio(info, audio, options, evidence, run.limits)
     leveller = Leveller(run, options.loudness, partial(_measure, run, info, sound, options))
     while leveller.gain is not None:
         _write_audio(run, info, sound, evidence._replace(gain=leveller.gain))
@@ -38,13 +43,13 @@ def with_loudness(
 
 
 def _measure(
-    run: Run, info: MediaInfo, sound: VideoSound, options: VideoOptions
+    run: Run, info: MediaInfo, sound: EncodedAudio, options: VideoOptions
 ) -> Loudness | None:
     track, read = sound.feed or sound.audio.stream_index, sound.input_options
     return measure(run, info, track, sound.filters, read, options.duration)
 
 
-def _write_audio(run: Run, info: MediaInfo, sound: VideoSound, evidence: Evidence) -> None:
+def _write_audio(run: Run, info: MediaInfo, sound: EncodedAudio, evidence: Evidence) -> None:
     options = run.task.options
     if not isinstance(options, VideoOptions) or evidence.gain is None:
         raise TypeError(f"no loudness is wanted: {options}")

@@ -36,7 +36,7 @@ CONVERTER_REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _C.UNSUPPORTED_FORMAT: Explanation(
             "The converter cannot read the format or codec of the input for this conversion type, "
-            "or the encoder cannot write what is requested, for example so small a video.",
+            "or the encoder cannot write what is requested, for example a video of one pixel.",
             "Not retried. `status.message` says what to do. Playlists, SVG and PDF are never "
             "accepted.",
         ),

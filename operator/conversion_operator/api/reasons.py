@@ -201,8 +201,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.UNSCHEDULABLE: Explanation(
             "No node has enough free resources, or none meets the constraints of the pod. If "
             "another conversion could use the slot, the pod gives it up after "
-            "`CONVERTER_UNSCHEDULABLE_SECONDS`. If no other conversion "
-            "waits for the slot, the pod stays for up to `CONVERTER_QUEUE_TIMEOUT_SECONDS`.",
+            "`CONVERTER_UNSCHEDULABLE_SECONDS`. If no other conversion waits for the slot, the pod "
+            "stays. After `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails as "
+            "`QueueTimeout`.",
             f"{START} Retried earlier when the pod of another conversion ends or a setting "
             "changes. Add a "
             "node or stop other pods. Or lower `spec.resources.requests` in a new ConversionJob.",
@@ -282,16 +283,16 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ended. Remove that cause. Then create a new ConversionJob for each of the two.",
         ),
         _R.INPUT_CYCLE: Explanation(
-            "Conversions would wait for each other for ever: each reads a file that another one "
-            "writes, or writes the same file as another one. This conversion was "
+            "Each of several conversions waits for a file that another one of them writes first, "
+            "or for a path that another one of them uses. So none could start. This conversion was "
             "created last, so it is the one that fails.",
             "Not retried. Create a new ConversionJob with another input or another output. The "
             "other conversions that `status.message` names continue.",
         ),
         _R.QUEUE_TIMEOUT: Explanation(
-            "The container did not start in several consecutive attempts. Their start timeouts and "
-            "back-offs together reached `CONVERTER_QUEUE_TIMEOUT_SECONDS`. Time spent waiting for "
-            "a slot does not count.",
+            "The container did not start. One attempt waited for "
+            "`CONVERTER_QUEUE_TIMEOUT_SECONDS`, or the start timeouts and back-offs of consecutive "
+            "attempts together reached it. Time spent waiting for a slot does not count.",
             "Not retried. Remove the cause that `status.message` names, then create a new "
             "ConversionJob.",
         ),
@@ -309,9 +310,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "If Kubernetes deleted the pod within `CONVERTER_LOST_SECONDS`: retried "
             "automatically, up to 10 times. If it did not, the conversion has failed: create a "
             "new ConversionJob. If the old pod still exists, it may still write: first shut down "
-            "its node, or use another output path. If `spec.suspend` or HoldAndDrain was stopping "
-            "the conversion, it does not fail yet. It fails only if you resume it while the old "
-            "pod exists: see docs/queues.md.",
+            "its node, or use another output path. If the node was lost while `spec.suspend` or "
+            "HoldAndDrain stopped the attempt, the conversion still waits. It fails only if you "
+            "resume it while the old pod exists: see docs/queues.md.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",
@@ -373,9 +374,10 @@ The last column says what the operator does automatically, and then what you can
   Remove the cause, then create a new ConversionJob. To repeat the same spec:
   `kubectl conversion retry NAME -n NAMESPACE`.
 
-Before a retry, `status.reason` is `RetryBackoff`, and `status.attempts` has the reason of each
-attempt. When no retry is left, `status.reason` is the reason of the last attempt, or
-`QueueTimeout`.
+During the back-off before a retry, `status.reason` is `RetryBackoff`. After an attempt whose
+container did not start, it is the reason of that attempt instead, such as `ImagePullFailed`.
+`status.attempts` has the reason of each attempt. When no retry is left, `status.reason` is the
+reason of the last attempt, or `QueueTimeout`.
 
 In the commands, POD is `status.podName`, NODE is `status.nodeName`, and JOB is the Job that
 `status.message` names. Names such as `CONVERTER_IMAGE` are [settings](settings.md).

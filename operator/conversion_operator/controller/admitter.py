@@ -3,19 +3,19 @@
 As in Kueue, admission means that a conversion gets a slot. It is not the admission control of the
 API server.
 
-Events keep the queue up to date. A pass runs when the queue changes, when a back-off ends, and at
-least every 15 s, but never more often than every 50 ms. A pass does not iterate over all
-conversions.
+Each change that a watch or a list shows updates the queue. A pass runs when the queue changes, when
+a back-off ends, and at least every 15 s, but never more often than every 50 ms. A pass does not
+iterate over all conversions.
 
 Passes run one after the other. Each reserves free slots. Before a pass creates Jobs, it records the
 admitted attempts on the Lease. The next leader reads them and reserves a slot for each. So if this
 process freezes, loses leadership and then sends a create request late, the next leader already
 holds a slot for that conversion.
 
-Nothing starts in a namespace until the operator has listed its objects in this term of leadership.
-While a list of one namespace is missing, nothing starts in the others either, for a limited time.
-After that, a pass assumes that this namespace uses as many slots as a leader last recorded for it
-on the Lease.
+Nothing starts in a namespace until the operator has listed its Jobs and pods in this term of
+leadership. At the start of a term, nothing starts anywhere until those of all watched namespaces
+are listed, or GRACE_SECONDS have passed. After that, a namespace that is not listed counts with the
+slots that a leader last recorded for it on the Lease, or with those that are seen if they are more.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ _LONGEST_INTERVAL: Final = 15.0
 """The longest time between two passes."""
 _SHORTEST_INTERVAL: Final = 0.05
 """The shortest time between two passes. What changes meanwhile is handled by one pass."""
-_NOT_READY_DELAY: Final = 1.0
+_RETRY_DELAY: Final = 1.0
+"""How long to wait while no pass can run, or after a pass could not be recorded, in seconds."""
 _FOREIGN_COUNT_INTERVAL: Final = 1.0
 """How often to count foreign Jobs and pods (see core.identity) for the metric, in seconds."""
 _SLICE: Final = 500
@@ -56,12 +57,13 @@ _SLICE: Final = 500
 class Admitter:
     """Keeps the queue, and runs the admission passes.
 
-    The admitter calls ``enqueue`` with the uid of each conversion whose Job or reason for waiting
-    changed, and of each that is new in the queue. ``backlog`` returns how many conversions wait to
-    be reconciled, not counting those that were added to the work queue with low priority. The
-    admitter calls ``on_inherited`` with the namespaces that the former leader has recorded on the
-    Lease, and ``refresh_position`` with the uid of each conversion whose position has changed
-    because its priority was edited.
+    The admitter calls ``enqueue`` with the uid of each conversion that is new in the queue, whose
+    reason for waiting has changed, or whose reservation has ended: its Job exists, or is not
+    created. ``backlog`` returns how many conversions wait to be reconciled, not counting those that
+    were added to the work queue with low priority. The admitter calls ``watch_inherited`` with the
+    namespaces that the former leader has recorded on the Lease, so that they are watched although
+    WATCH_NAMESPACES may no longer have them. It calls ``refresh_position`` with the uid of each
+    conversion that has moved because its priority or its ConversionQueue was edited.
     """
 
     def __init__(
@@ -69,15 +71,15 @@ class Admitter:
         context: ControllerContext,
         leadership: Leadership,
         enqueue: Callable[[str], None],
-        on_inherited: Callable[[Collection[str]], None] = lambda _: None,
+        watch_inherited: Callable[[Collection[str]], None] = lambda _: None,
         backlog: Callable[[], int] = lambda: 0,
         refresh_position: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._backlog, self._refresh_position = Backlog(backlog), refresh_position
-        self._on_inherited = on_inherited
+        self._watch_inherited = watch_inherited
         self._leadership = leadership
         # The term in which this operator last took over the admissions of the former leader.
-        self._prepared_term = 0
+        self._taken_over_term = 0
         self._context, self._enqueue = context, enqueue
         self._cluster, self._store, self._sync = context.cluster, context.store, context.sync
         self._creator = JobCreator(
@@ -96,7 +98,8 @@ class Admitter:
         self._needs_pass = True
         # When the next pass is needed even without a change, by the monotonic clock.
         self._due = 0.0
-        # When the oldest change that no pass has handled yet was noted, by the monotonic clock.
+        # When the oldest change that no pass has handled yet was noted, by the monotonic clock. It
+        # is only for the metric of how long starts take.
         self._first_change_at: float | None = None
         self._counted_at = 0.0
 
@@ -145,14 +148,14 @@ class Admitter:
         """Run a pass if one is needed. Returns the longest wait before the next, in seconds."""
         if not self._context.leads():
             self._first_change_at = None
-            return _NOT_READY_DELAY
+            return _RETRY_DELAY
         self._use_policy(self._context.policy())
-        if self._prepared_term != self._leadership.term:
+        if self._taken_over_term != self._leadership.term:
             self._needs_pass = True
             self._take_over(self._policy)
-        must_wait = self._context.schema.must_wait or not self._context.queues.known
-        if self._sync.must_wait() or must_wait:
-            return _NOT_READY_DELAY
+        lists_are_missing = self._sync.must_wait() or not self._context.queues.known
+        if lists_are_missing or self._context.schema.must_wait:
+            return _RETRY_DELAY
         await self._update_queue()
         if not self._needs_pass and (left := self._due - time.monotonic()) > 0:
             self._first_change_at = None
@@ -160,12 +163,12 @@ class Admitter:
         return _SHORTEST_INTERVAL if self._backlog.delays_pass() else await self._admit()
 
     async def _admit(self) -> float:
-        # What changes from here on needs another pass.
+        # A call of `wake` from here on causes another pass.
         self._needs_pass = False
-        since, self._first_change_at = self._first_change_at or time.monotonic(), None
+        oldest_change_at, self._first_change_at = self._first_change_at or time.monotonic(), None
         namespaces_to_check = self._startable_namespaces()
         obstacles = await self._find_obstacles(namespaces_to_check)
-        if self._prepared_term != self._leadership.term:
+        if self._taken_over_term != self._leadership.term:
             self._needs_pass = True
             return 0.05  # this operator lost leadership and became leader again meanwhile
         startable = self._startable_namespaces()
@@ -179,20 +182,20 @@ class Admitter:
         slots_in_use = self._slots.held()
         admission = AdmissionPass(self.queue, now, obstacles, startable, self._virtual_times)
         selection = admission.select(slots_in_use)
-        batch = self._attempts(selection)
+        attempts = self._next_attempts(selection)
         changed_uids = self.queue.take_changed()
-        namespaces = {uid: self.queue.namespace_of(uid) for uid in batch}
-        found = ((uid, self.queue.conversion_queue_of(uid)) for uid in namespaces)
-        self._reserve(namespaces, {uid: name for uid, name in found if name})
-        is_recorded = await self._record(batch, namespaces, selection.times)
+        namespaces = {uid: self.queue.namespace_of(uid) for uid in attempts}
+        queue_of = self.queue.conversion_queue_of
+        self._reserve(namespaces, {uid: name for uid in attempts if (name := queue_of(uid))})
+        is_recorded = await self._record(attempts, namespaces, selection.times)
         if is_recorded:
             self._virtual_times = selection.times
-            for uid, attempt in batch.items():
-                self._creator.start(uid, attempt, self._policy, changed_at=since)
+            for uid, attempt in attempts.items():
+                self._creator.start(uid, attempt, self._policy, changed_at=oldest_change_at)
         self._publish(selection, changed_uids, slots_in_use)
         if not is_recorded:
-            self._needs_pass, self._first_change_at = True, since
-            return _NOT_READY_DELAY
+            self._needs_pass, self._first_change_at = True, oldest_change_at
+            return _RETRY_DELAY
         delay = self._delay(selection.retry_at, now, obstacles)
         self._due = time.monotonic() + delay
         return delay
@@ -224,7 +227,7 @@ class Admitter:
     def _startable_namespaces(self) -> frozenset[str]:
         """The namespaces in which something may start.
 
-        Their objects were listed in this term, and they are still in WATCH_NAMESPACES. Cost:
+        Their Jobs and pods were listed in this term, and they are still in WATCH_NAMESPACES. Cost:
         iterates over the namespaces that have conversions, twice a pass.
         """
         return frozenset(
@@ -239,11 +242,10 @@ class Admitter:
 
     async def slots_to_record(self) -> Mapping[str, int]:
         """The slots in use by namespace, for the next write of the Lease."""
-        if self._prepared_term == self._leadership.term:
+        if self._taken_over_term == self._leadership.term:
             await self._update_queue()
-        # Not taken over yet, or leadership changed during the await: the record of the former
-        # leader still holds.
-        if self._prepared_term != self._leadership.term:
+        # The admissions are not taken over yet: the record of the former leader is still valid.
+        if self._taken_over_term != self._leadership.term:
             return self._leadership.inherited_slots
         return self._slots.to_record()
 
@@ -255,8 +257,8 @@ class Admitter:
         """Whether a conversion that a former leader admitted still fits into the limits.
 
         The Lease does not record the ConversionQueue of an admission, and spec.queue may have
-        changed since. So the present one counts. Cost:
-        iterates over the namespaces, once for each such admission.
+        changed since. So the present one counts. Cost: iterates over the namespaces, once for each
+        such admission.
         """
         self._needs_pass |= self.queue.update(self._cluster.now())
         standing = self.queue.standing(conversion.key.uid)
@@ -267,7 +269,7 @@ class Admitter:
         capacity.release(standing.namespace, standing.work)
         return capacity.allows(standing.namespace, standing.work)
 
-    def _attempts(self, selection: Selection) -> dict[str, int]:
+    def _next_attempts(self, selection: Selection) -> dict[str, int]:
         """The attempt number to start now, by uid.
 
         SWEEP_ATTEMPT stands for a sweep, the Job that removes what a killed attempt left behind.
@@ -293,15 +295,15 @@ class Admitter:
             self.queue.note_change(uid)
 
     async def _record(
-        self, batch: Mapping[str, int], namespaces: Mapping[str, str], times: VirtualTimes
+        self, attempts: Mapping[str, int], namespaces: Mapping[str, str], times: VirtualTimes
     ) -> bool:
         """Record admissions on the Lease. If this fails, remove their reservations."""
-        admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in batch.items()}
-        term, to_record = self._prepared_term, times.to_record()
-        if not batch or await self._leadership.record_admissions(admissions, term, to_record):
+        admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in attempts.items()}
+        term, to_record = self._taken_over_term, times.to_record()
+        if not attempts or await self._leadership.record_admissions(admissions, term, to_record):
             return True
-        self._creator.release(batch)
-        for uid in batch:
+        self._creator.release(attempts)
+        for uid in attempts:
             self.queue.note_change(uid)
         return False
 
@@ -329,14 +331,14 @@ class Admitter:
         metrics.enabled.set(self._policy.enabled)
 
     async def _find_obstacles(self, startable: Collection[str]) -> Obstacles:
-        """The namespaces without a PersistentVolumeClaim, and the rejections that have not expired.
+        """What keeps conversions from starting in this pass.
 
         Cost: iterates over the namespaces on every pass. Sends one request for each namespace if
         the cached response about its claim has expired.
         """
         namespaces = [name for name in self.queue.namespaces_with_unfinished() if name in startable]
         claim = self._policy.claim_name
-        # At the same time: a request that gets no response must not delay the others.
+        # All at the same time: the pass waits only as long as the slowest request takes.
         exist = await asyncio.gather(*(self._claims.exists(name, claim) for name in namespaces))
         missing = {name for name, found in zip(namespaces, exist, strict=True) if not found}
         # Many conversions may have changed during the requests. Ignore the result of `update`: this
@@ -359,22 +361,22 @@ class Admitter:
         Jobs and pods are listed again, because the watches may not have shown the last Jobs that
         the former leader created.
         """
-        self._prepared_term = self._leadership.term
+        self._taken_over_term = self._leadership.term
         slots = self._leadership.inherited_slots
         self._slots.begin_term(slots)
         self._virtual_times = VirtualTimes(self._leadership.inherited_times)
-        admitted = {
+        with_admissions = {
             admission.namespace for admission in self._leadership.inherited_admissions.values()
         }
         # After `_sync.begin_term`, nothing starts until all namespaces that are watched at that
-        # moment have been listed, or GRACE_SECONDS have passed. So first report, with
-        # `_on_inherited`, every namespace that may have running Jobs. The namespace is "" in an
-        # admission that an old release recorded.
-        self._on_inherited((admitted | {name for name in slots if slots[name]}) - {""})
+        # moment have been listed, or GRACE_SECONDS have passed. So first
+        # watch every namespace that may have running Jobs. The namespace is "" in an admission that
+        # an old release recorded.
+        self._watch_inherited((with_admissions | {name for name in slots if slots[name]}) - {""})
         self._sync.begin_term()
-        # Namespaces with 0 slots have no running Jobs, but callbacks may be owed there. Report them
+        # Namespaces with 0 slots have no running Jobs, but callbacks may be owed there. Watch them
         # after `_sync.begin_term`, so that no start waits for the lists of these namespaces.
-        self._on_inherited([name for name in slots if not slots[name]])
+        self._watch_inherited([name for name in slots if not slots[name]])
         for uid, (attempt, namespace) in self._leadership.inherited_admissions.items():
             if uid not in self._creator.reserved:
                 self._reserve({uid: namespace})

@@ -206,7 +206,7 @@ class Queue:
         return sorted(name for name, queue in self.namespaces.items() if queue.unfinished)
 
     def take_reordered(self) -> list[str]:
-        """The conversions whose place was changed by an edit of their priority. Forgets them."""
+        """The conversions that an edit of their priority or queue has moved. Forgets them."""
         reordered: list[str] = []
         for queue in self.namespaces.values():
             reordered += queue.reordered

@@ -75,7 +75,7 @@ def _decide(snapshot: Snapshot) -> Plan:
     conversion = snapshot.conversion
     if conversion.finished:
         return plan_cleanup(snapshot)
-    if conversion.deleting and conversion.orphans_dependents:
+    if conversion.orphans_dependents:  # deleted with --cascade=orphan: its Jobs go on
         return Plan()
     if conversion.status_error:
         return plan_unreadable_status(conversion, snapshot.children)
@@ -92,31 +92,40 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
 
     Kubernetes garbage-collects its Jobs and their pods. After ``kubectl delete --cascade=orphan``
     it does not: they may finish, and the operator deletes them afterwards. It deletes them earlier
-    in two cases: the container does not start within the start timeout, or a sidecar does not exit.
-    Otherwise they would hold their slot forever. A pod that still exists CONVERTER_LOST_SECONDS
-    after its grace period has ended is deleted by force: its node is lost.
+    in two cases. If the container does not start within the start timeout, its Job would hold its
+    slot forever. If a sidecar does not exit after the converter, its pod would never end. A pod
+    that still exists CONVERTER_LOST_SECONDS after its grace period has ended is deleted by force:
+    its node is lost.
     """
     deadlines = _deletion_deadlines(children, timedelta(seconds=policy.start_timeout))
-    overdue = {uid for uid, deadline in deadlines.items() if deadline <= now}
-    deletions: tuple[Action, ...] = tuple(
+    past_deadline = {uid for uid, deadline in deadlines.items() if deadline <= now}
+    job_deletions: tuple[Action, ...] = tuple(
         DeleteJob(job, foreground=job.live)
         for job in children.jobs
-        if (not job.live or job.uid in overdue) and not job.deleted and not job.deleting
+        if (not job.live or job.uid in past_deadline) and not job.deleted and not job.deleting
     )
     remaining = (pod for pod in children.pods_without_job if not pod.gc_will_delete)
-    pods = delete_pods(pod for pod in remaining if not pod.live or pod.uid in overdue)
-    delays = [deadline - now for uid, deadline in deadlines.items() if uid not in overdue]
+    pod_deletions = delete_pods(
+        pod for pod in remaining if not pod.live or pod.uid in past_deadline
+    )
+    delays = [deadline - now for uid, deadline in deadlines.items() if uid not in past_deadline]
     lost_timeout = timedelta(seconds=policy.lost_timeout)
-    lost = force_delete_overdue_pods(children.pods, now, lost_timeout)
-    terminating = (pod.deletion_timestamp for pod in children.pods if pod.live)
-    until_lost = [time + lost_timeout - now for time in terminating if time]
+    forced_deletions = force_delete_overdue_pods(children.pods, now, lost_timeout)
+    grace_period_ends = (pod.deletion_timestamp for pod in children.pods if pod.live)
+    until_lost = [end + lost_timeout - now for end in grace_period_ends if end]
     delays += (left for left in until_lost if left > timedelta(0))
-    return Plan((*deletions, *pods, *lost), requeue_after=min(delays, default=None))
+    return Plan(
+        (*job_deletions, *pod_deletions, *forced_deletions),
+        requeue_after=min(delays, default=None),
+    )
 
 
 def _deletion_deadlines(children: Children, start_timeout: timedelta) -> dict[str, datetime]:
-    """When each live Job or pod is deleted, by uid. One that converts has no deadline."""
-    started_pods = {
+    """When to delete each live Job, and each live pod without a Job, by uid.
+
+    While the converter runs, there is no deadline. What is being deleted already is left out.
+    """
+    started_pod_by_job = {
         pod.job_name: pod
         for pod in children.pods
         if pod.live and (pod.running_since or pod.terminated)
@@ -125,7 +134,8 @@ def _deletion_deadlines(children: Children, start_timeout: timedelta) -> dict[st
     live += [pod for pod in children.pods_without_job if pod.live and not pod.deleting]
     deadlines: dict[str, datetime] = {}
     for child in live:
-        started = started_pods.get(child.name if isinstance(child, Job) else child.job_name)
+        job_name = child.name if isinstance(child, Job) else child.job_name
+        started = started_pod_by_job.get(job_name)
         if started is None:
             deadlines[child.uid] = child.created + start_timeout
         elif end := started.converter_end:
@@ -148,9 +158,10 @@ def callback_url(conversion: Conversion, default: str) -> str:
 def _outputs_are_pruned(conversion: Conversion) -> bool:
     """Whether the API server prunes the outputs, because its CRD is older than this operator.
 
-    Every release of the CRD requires outputs. If there are none, the object was stored under a
-    later CRD, and the older CRD now in the cluster hides the fields that define its outputs. A
-    write of the status would remove these fields from storage.
+    Every release of the CRD requires conversionType with outputFile, outputs, or profile. If the
+    object has none of them, it was stored under a later CRD, and the older CRD now in the cluster
+    hides the fields that define its outputs. A write of the status would remove these fields from
+    storage.
     """
     return NO_OUTPUTS in conversion.spec_error
 
@@ -167,10 +178,10 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 def _plan_without_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress.
 
-    Holds, and the limits in the settings, keep the next attempt from starting. They do not stop an
-    attempt in progress, with two exceptions: ``spec.suspend`` and a ConversionQueue with
-    HoldAndDrain do stop it, see ``stop_reason``. A hold takes precedence over ``snapshot.block``,
-    which comes from the admission pass.
+    While a hold lasts, the conversion waits. If its spec is not valid, or is above a limit of the
+    settings, it fails. Neither stops an attempt in progress, with two exceptions: ``spec.suspend``
+    and a ConversionQueue with HoldAndDrain do stop it, see ``stop_reason``. A hold takes precedence
+    over ``snapshot.block``, which comes from the admission pass.
     """
     conversion = snapshot.conversion
     if _outputs_are_pruned(conversion) and not conversion.cancel_requested:

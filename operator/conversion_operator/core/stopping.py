@@ -1,8 +1,8 @@
 """Plans that stop an attempt, and put its conversion back into the queue.
 
-Such an attempt changes no retry counter. The operator records the reason in the attempt before it
-deletes the Job. So the reason is not lost if the user resumes the conversion before the pod has
-terminated.
+Such an attempt changes no retry counter. The operator deletes the Job, and in the same reconcile
+records the reason in the attempt. So the reason is not lost if the user resumes the conversion
+before the pod has terminated.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from media_converter.planning.loudness import measure_step
 from media_converter.planning.plan import Evidence, Position
 from media_converter.planning.video import MAX_FRAME_RATE, can_copy_video, output_size, plan_video
 from media_converter.planning.video_codecs import CODECS
-from media_converter.planning.video_sound import plan_sound, trial_step
+from media_converter.planning.video_sound import plan_encoded_audio, trial_step
 from media_converter.probing.codecs import VIDEO_DECODERS
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
@@ -221,10 +221,10 @@ def test_sound_that_is_left_out_does_not_make_a_video_longer() -> None:
 
 def test_the_loudness_of_a_part_is_that_of_the_part() -> None:
     """The filters cut its beginning, so only an option of the output can cut its end."""
-    argv = measure_step(LIMITS, 1, (), (), reading=(), seconds=10.0).argv
+    argv = measure_step(LIMITS, 1, (), (), demuxer_options=(), seconds=10.0).argv
     assert value_of(argv, "-t") == "10.000000"
     assert argv.index("-i") < argv.index("-t") < argv.index("null")
-    assert "-t" not in measure_step(LIMITS, 1, (), (), reading=()).argv
+    assert "-t" not in measure_step(LIMITS, 1, (), (), demuxer_options=()).argv
 
 
 def test_sound_with_a_gain_is_not_copied() -> None:
@@ -242,7 +242,7 @@ def test_the_trial_of_the_sound_is_that_of_the_video() -> None:
     for options in (VideoOptions(loudness=-16.0, duration=2.0), WEBM._replace(loudness=-16.0)):
         evidence = Evidence(gain=Gain(3.0))
         video = plan_video(INFO, options, LIMITS, WHITE, evidence).step.argv
-        sound = plan_sound(INFO, AUDIO, options, evidence, LIMITS)
+        sound = plan_encoded_audio(INFO, AUDIO, options, evidence, LIMITS)
         trial = trial_step(INFO, sound, options, Gain(3.0), LIMITS).argv
         for option in ("-af", "-c:a", "-b:a", "-f"):
             assert value_of(trial, option) == value_of(video, option)

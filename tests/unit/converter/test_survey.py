@@ -122,7 +122,7 @@ def test_one_look_answers_for_all_streams() -> None:
     assert (found.first[0], found.last[0]) == (100, 900)
     assert (found.first[1], found.last[1]) == (-1, 300)
     assert len(looks.steps) == 1
-    survey.places(run, info._replace(reading=("-probesize", "9")))
+    survey.places(run, info._replace(demuxer_options=("-probesize", "9")))
     assert len(looks.steps) == 2, "another way to read it may find other streams"
 
 

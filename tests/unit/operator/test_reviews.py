@@ -50,7 +50,7 @@ async def test_the_lease_is_written_without_a_stall_after_many_changes() -> None
     for number in range(2_000):
         uid = f"u{number}"
         operator.store.update(conversion(uid, outputFile=f"out/{number}.mp4"))
-    admitter._prepared_term = operator._leadership.term
+    admitter._taken_over_term = operator._leadership.term
     assert admitter.queue.to_update == 2_000
     most = 0
     recording = asyncio.create_task(admitter.slots_to_record())

@@ -46,7 +46,7 @@ class ControlPlane:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="control-plane-", dir=_fast_folder()))
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._etcd_ports = _free_port(), _free_port()
         self._port = _free_port()
         self.crd: dict[str, Any] = {}
@@ -101,14 +101,18 @@ class ControlPlane:
             *("--kube-api-qps", "1000", "--kube-api-burst", "2000"),
         )
 
+    def pid(self, name: str) -> int:
+        """The id of the process of this command."""
+        return self._processes[name].pid
+
     def stop(self) -> None:
         """Kill all processes and remove their files. Nothing of them is needed later.
 
         If it were asked to end, the API server would first wait for the watches of others.
         """
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.kill()
-        for process in reversed(self._processes):
+        for process in self._processes.values():
             process.wait()
         subprocess.run(["rm", "-rf", str(self._folder)], check=True)
 
@@ -123,12 +127,12 @@ class ControlPlane:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - no other thread holds a lock
             )
-        self._processes.append(process)
+        self._processes[name] = process
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline:
-            if any(process.poll() is not None for process in self._processes):
+            if any(process.poll() is not None for process in self._processes.values()):
                 break
             with contextlib.suppress(OSError):
                 connection = http.client.HTTPSConnection(
