@@ -1,10 +1,11 @@
 """Plans video_to_mp4 and video_to_webm, which make a video that browsers and phones play.
 
-An encoded video has the codec of the options (8 bits, yuv420p, limited range, square pixels,
-progressive, at most 60 frames per second). Encoded audio is AAC or Opus, in stereo or mono. A
-stream that already meets the requirements is copied if the output is not trimmed and the timestamps
-of the input's container can be copied; in WebM it can also be VP8 or Vorbis. The output has no
-metadata. An MP4 uses faststart.
+An encoded video has the codec of the options, or the default of the container. It is 8-bit yuv420p
+in limited range, with square pixels, progressive, at most 60 frames per second. Encoded audio is
+AAC or Opus, in stereo or mono. A stream that already meets the requirements is copied if the output
+is not trimmed and the timestamps of the input's container can be copied. Only H.264 and AAC are
+copied into an MP4, and only VP8, VP9, Opus and Vorbis into a WebM. The output has no metadata. An
+MP4 uses faststart.
 """
 
 from __future__ import annotations
@@ -56,13 +57,14 @@ _MAX_SAMPLE_RATE: Final = 48_000
 _MAX_AUDIO_BIT_RATE: Final = 400_000
 
 
-# In these containers, the time base is one frame. In a slide show it is too coarse for the start of
-# a range, so the fps filter comes before the filters that trim the range.
+# In these containers, the time base is one frame. For a slide show, that is too coarse for the start
+# of a range. So the fps filter of hold_frames, which gives a finer time base, comes before the
+# filters that cut the stream to the range.
 _CONTAINERS_WITH_COARSE_TIME_BASE: Final = ("avi", "ogg")
 
-# The last frame lasts at least this long. Its packet may state no duration, or one that is too
-# short.
-_MIN_FRAME_SECONDS: Final = 0.05
+# The last frame is assumed to last at least this long. Its packet may state no duration, or one that
+# is too short.
+_MIN_LAST_FRAME_SECONDS: Final = 0.05
 
 
 # A measured frame rate up to this factor above that of the header counts as equal: rounded
@@ -107,7 +109,8 @@ def plan_video(
     input_options += reading.input_options
     if encodes_video and evidence.shapes is not None and evidence.shapes.keeps_filters:
         # This keeps ffmpeg from rebuilding the filter graph when the properties of the frames
-        # change. A rebuild restarts the frame number n at 0, and fit_shapes needs n to count on.
+        # change. A rebuild restarts the frame number n at 0, and the filters of fit_shapes need n
+        # to go on counting.
         input_options += ["-reinit_filter:v", "0"]
     command_start = ffmpeg_command(limits, input_options, demuxer_options=info.demuxer_options)
     audio_options: tuple[str, ...] = ()
@@ -123,6 +126,7 @@ def plan_video(
             fit.scaled,
             rate_limit,
             background,
+            # The shapes of the pixels if these change, True if only the size of the frames does.
             varying=evidence.shapes or evidence.size_varies,
             crop_to=size if fit.is_cut else None,
         )
@@ -134,7 +138,7 @@ def plan_video(
             first_held_seconds,
             evidence.last_held_seconds,
             is_trimmed=is_trimmed,
-            max_frame_rate=max_frame_rate(options),
+            max_frame_rate=allowed_frame_rate(options),
         )
         chain = [*reading.video_filters, filters, *hold]
         if (
@@ -189,15 +193,14 @@ def plan_video(
 
 
 def _refuse_start_after_end(options: VideoOptions, position: Position | None) -> None:
-    """Raise ConversionError if the start is at or after the end of the last frame.
+    """Raise ConversionError if the range starts when the last frame has ended, or later.
 
-    ``position`` is at the frame that is on the screen at the start. That is the last frame if the
-    start is after the end of the video. The duration in the header is not used, because it can be
-    wrong.
+    ``position`` describes the frame that is on the screen at the start of the range. Only the last
+    frame can have ended by then. The duration in the header is not used, because it can be wrong.
     """
     if position is None or position.frame_time is None:
         return
-    end = position.frame_time + max(position.frame_duration, _MIN_FRAME_SECONDS)
+    end = position.frame_time + max(position.frame_duration, _MIN_LAST_FRAME_SECONDS)
     if options.start >= end:
         raise ConversionError(
             ExitReason.NOTHING_IN_RANGE,
@@ -243,7 +246,7 @@ def can_copy_video(
 
 
 def _can_copy_codec(video: VideoStream, options: VideoOptions) -> bool:
-    """Whether every player of the container can decode the codec, and no other one is requested."""
+    """Whether this codec may be copied into the container, and the options request no other."""
     if video.codec == "h264" and not (
         video.profile in _COPYABLE_PROFILES and video.level <= _MAX_LEVEL
     ):
@@ -277,7 +280,7 @@ def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
 
 
 def header_frame_rate(video: VideoStream) -> float:
-    """The higher of r_frame_rate and avg_frame_rate. MAX_FRAME_RATE if neither is known."""
+    """The higher of ffprobe's r_frame_rate and avg_frame_rate. MAX_FRAME_RATE if none is known."""
     return highest_frame_rate(video, None)
 
 
@@ -292,22 +295,22 @@ def highest_frame_rate(video: VideoStream, rates: Rates | None) -> float:
     return max(known, default=float(MAX_FRAME_RATE))
 
 
-def max_frame_rate(options: VideoOptions) -> int:
-    """The highest frame rate of an output."""
+def allowed_frame_rate(options: VideoOptions) -> int:
+    """The frame rate that the output may not exceed: maxFrameRate, or MAX_FRAME_RATE."""
     return options.max_frame_rate or MAX_FRAME_RATE
 
 
 def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | None) -> int | None:
-    """The frame rate to limit the output to: ``max_frame_rate``. None if no limit is needed.
+    """The frame rate to limit the output to: ``allowed_frame_rate``. None if no limit is needed.
 
-    The limit is needed if the frame rate in the header, or the one that the timestamps of the
-    packets give, is higher. Without timestamps, maxFrameRate of the options always applies.
+    It is needed if the frame rate that ffprobe reports is higher, or if the timestamps of the
+    packets show that frames must be dropped. An unknown frame rate counts as MAX_FRAME_RATE.
     """
-    limit = max_frame_rate(options)
+    limit = allowed_frame_rate(options)
     if header_frame_rate(video) > limit:
         return limit
     if rates is None or not rates.times:
-        return options.max_frame_rate
+        return options.max_frame_rate  # without timestamps, only a limit that is requested applies
     return limit if rates.exceeds(limit) else None
 
 
@@ -321,7 +324,7 @@ def _encoder_options(
     # If a GIF frame lasts less than 20 ms, browsers show it for 100 ms. video_filter gives it the
     # same 100 ms, with setpts. setpts leaves the last frame without a duration. A constant rate of
     # 10 frames per second gives it 100 ms, and more if maxFrameRate is lower than 10.
-    allowed_rate = max_frame_rate(options)
+    allowed_rate = allowed_frame_rate(options)
     is_slowed_gif = has_10ms_frames(video)
     argv = (
         ["-fps_mode", "cfr", "-r", f"{min(10, allowed_rate)}"]
@@ -355,17 +358,17 @@ def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
 def _streams_duration(
     info: MediaInfo, video: VideoStream, audio: AudioStream | None, rates: Rates | None
 ) -> float | None:
-    """About how long the streams of the output last before they are trimmed, in seconds.
+    """About when the streams of the input that the output uses end, in seconds from its start.
 
-    With audio, it is the duration of the file. Without audio, the duration of the file may be that
-    of audio that is left out. Then it is the time of the last frame, if the header has no duration
-    of the video.
+    With audio, it is the duration of the file. Without audio, it is that of the video stream. If
+    that is unknown, and the input has audio, which could be longer, it is the time of the last
+    frame that was read.
     """
     if audio is not None:
         return info.duration
     if video.duration is not None:
         return video.duration
-    leaves_out_audio = bool(info.audio)  # the output has no audio
+    leaves_out_audio = bool(info.audio)  # the output has no audio here
     if leaves_out_audio and rates and rates.times:
         return max(0.0, rates.times[-1] - info.start)
     return info.duration
