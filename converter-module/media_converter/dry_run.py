@@ -22,7 +22,7 @@ from media_converter.planning.preview import needed_memory as preview_memory
 from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.storyboard import needed_memory
 from media_converter.planning.thumbnail import plan_thumbnail
-from media_converter.planning.video import header_frame_rate
+from media_converter.planning.video import allowed_frame_rate, header_frame_rate
 from media_converter.planning.video_choice import choose_video
 from media_converter.planning.waveform import plan_waveform
 from media_converter.probing.rates import Rates

@@ -57,13 +57,11 @@ _MAX_SAMPLE_RATE: Final = 48_000
 _MAX_AUDIO_BIT_RATE: Final = 400_000
 
 
-# In these containers, the time base is one frame. For a slide show, that is too coarse for the start
-# of a range. So the fps filter of hold_frames, which gives a finer time base, comes before the
-# filters that cut the stream to the range.
+# In these containers, the time base is one frame, too coarse for a range of a slide show. So the fps
+# filter of hold_frames, which makes it finer, comes before the filters of the range.
 _CONTAINERS_WITH_COARSE_TIME_BASE: Final = ("avi", "ogg")
 
-# The last frame is assumed to last at least this long. Its packet may state no duration, or one that
-# is too short.
+# The last frame counts as at least this long. Its packet may state no duration, or a shorter one.
 _MIN_LAST_FRAME_SECONDS: Final = 0.05
 
 
@@ -126,7 +124,6 @@ def plan_video(
             fit.scaled,
             rate_limit,
             background,
-            # The shapes of the pixels if these change, True if only the size of the frames does.
             varying=evidence.shapes or evidence.size_varies,
             crop_to=size if fit.is_cut else None,
         )

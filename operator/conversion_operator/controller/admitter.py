@@ -4,8 +4,9 @@ As in Kueue, admission means that a conversion gets a slot. It is not the admiss
 API server.
 
 Each change that a watch or a list shows updates the queue. A pass runs when the queue changes, when
-a back-off ends, and at least every 15 s, but never more often than every 50 ms. A pass does not
-iterate over all conversions.
+a back-off ends, and at least every 15 s, but never more often than every 50 ms. A pass looks at
+the conversions that have changed and at the heads of the queues, not at all conversions. It looks
+at all of them only after a change of the policy.
 
 Passes run one after the other. Each reserves free slots. Before a pass creates Jobs, it records the
 admitted attempts on the Lease. The next leader reads them and reserves a slot for each. So if this
@@ -14,8 +15,9 @@ holds a slot for that conversion.
 
 Nothing starts in a namespace until the operator has listed its Jobs and pods in this term of
 leadership. At the start of a term, nothing starts anywhere until those of all watched namespaces
-are listed, or GRACE_SECONDS have passed. After that, a namespace that is not listed counts with the
-slots that a leader last recorded for it on the Lease, or with those that are seen if they are more.
+are listed, or GRACE_SECONDS (in controller.sync) have passed. After that, the slots of a namespace
+that is not listed are taken from the Lease, where a leader last recorded them. If its known Jobs
+and pods use more slots, that number counts.
 """
 
 from __future__ import annotations
@@ -58,12 +60,13 @@ class Admitter:
     """Keeps the queue, and runs the admission passes.
 
     The admitter calls ``enqueue`` with the uid of each conversion that is new in the queue, whose
-    reason for waiting has changed, or whose reservation has ended: its Job exists, or is not
-    created. ``backlog`` returns how many conversions wait to be reconciled, not counting those that
-    were added to the work queue with low priority. The admitter calls ``watch_inherited`` with the
-    namespaces that the former leader has recorded on the Lease, so that they are watched although
-    WATCH_NAMESPACES may no longer have them. It calls ``refresh_position`` with the uid of each
-    conversion that has moved because its priority or its ConversionQueue was edited.
+    reason for waiting has changed, or whose reservation has ended: its Job exists, or will
+    certainly not be created. ``backlog`` returns how many conversions wait to be reconciled, not
+    counting those that were added to the work queue with low priority. The admitter calls
+    ``watch_inherited`` with the namespaces that the former leader has recorded on the Lease, so
+    that they are watched although WATCH_NAMESPACES may no longer have them. It calls
+    ``refresh_position`` with the uid of each conversion that has moved because its priority or its
+    ConversionQueue was edited.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class Admitter:
             context, leadership, self._on_reservation_end, self.wake, self._inherited_fits
         )
         self._policy = context.policy()
-        self._settings_changed_at = EPOCH
+        self._policy_changed_at = EPOCH
         self.queue = Queue(self._find, context.store.writers, self._creator.reserved, self._policy)
         self.queue.reserved_conversion_queues = self._creator.conversion_queues
         self._slots = SlotCounter(self.queue, context.sync)
@@ -100,7 +103,7 @@ class Admitter:
         self._due = 0.0
         # When the oldest change that no pass has handled yet was noted, by the monotonic clock. It
         # is only for the metric of how long starts take.
-        self._first_change_at: float | None = None
+        self._oldest_change_at: float | None = None
         self._counted_at = 0.0
 
     def wake(self) -> None:
@@ -114,8 +117,8 @@ class Admitter:
         self._wake_loop()
 
     def _wake_loop(self) -> None:
-        if self._first_change_at is None:
-            self._first_change_at = time.monotonic()
+        if self._oldest_change_at is None:
+            self._oldest_change_at = time.monotonic()
         self._wake.set()
 
     def should_yield_slot(self, uid: str) -> bool:
@@ -147,25 +150,25 @@ class Admitter:
     async def _run_pass(self) -> float:
         """Run a pass if one is needed. Returns the longest wait before the next, in seconds."""
         if not self._context.leads():
-            self._first_change_at = None
+            self._oldest_change_at = None
             return _RETRY_DELAY
         self._use_policy(self._context.policy())
         if self._taken_over_term != self._leadership.term:
             self._needs_pass = True
             self._take_over(self._policy)
-        lists_are_missing = self._sync.must_wait() or not self._context.queues.known
-        if lists_are_missing or self._context.schema.must_wait:
+        must_wait_for_lists = self._sync.must_wait() or not self._context.queues.known
+        if must_wait_for_lists or self._context.schema.must_wait:
             return _RETRY_DELAY
         await self._update_queue()
         if not self._needs_pass and (left := self._due - time.monotonic()) > 0:
-            self._first_change_at = None
+            self._oldest_change_at = None
             return left
         return _SHORTEST_INTERVAL if self._backlog.delays_pass() else await self._admit()
 
     async def _admit(self) -> float:
         # A call of `wake` from here on causes another pass.
         self._needs_pass = False
-        oldest_change_at, self._first_change_at = self._first_change_at or time.monotonic(), None
+        oldest_change_at, self._oldest_change_at = self._oldest_change_at or time.monotonic(), None
         namespaces_to_check = self._startable_namespaces()
         obstacles = await self._find_obstacles(namespaces_to_check)
         if self._taken_over_term != self._leadership.term:
@@ -184,17 +187,17 @@ class Admitter:
         selection = admission.select(slots_in_use)
         attempts = self._next_attempts(selection)
         changed_uids = self.queue.take_changed()
-        namespaces = {uid: self.queue.namespace_of(uid) for uid in attempts}
+        namespace_by_uid = {uid: self.queue.namespace_of(uid) for uid in attempts}
         queue_of = self.queue.conversion_queue_of
-        self._reserve(namespaces, {uid: name for uid in attempts if (name := queue_of(uid))})
-        is_recorded = await self._record(attempts, namespaces, selection.times)
+        self._reserve(namespace_by_uid, {uid: name for uid in attempts if (name := queue_of(uid))})
+        is_recorded = await self._record(attempts, namespace_by_uid, selection.times)
         if is_recorded:
             self._virtual_times = selection.times
             for uid, attempt in attempts.items():
                 self._creator.start(uid, attempt, self._policy, changed_at=oldest_change_at)
         self._publish(selection, changed_uids, slots_in_use)
         if not is_recorded:
-            self._needs_pass, self._first_change_at = True, oldest_change_at
+            self._needs_pass, self._oldest_change_at = True, oldest_change_at
             return _RETRY_DELAY
         delay = self._delay(selection.retry_at, now, obstacles)
         self._due = time.monotonic() + delay
@@ -203,14 +206,14 @@ class Admitter:
     def _delay(self, retry_at: datetime | None, now: datetime, obstacles: Obstacles) -> float:
         delay = (retry_at - now).total_seconds() if retry_at else _LONGEST_INTERVAL
         # While a claim is missing or a Job was rejected, check every few seconds.
-        has_obstacles = obstacles.namespaces_without_claim or obstacles.rejected
-        return min(max(delay, 0.05), CACHE_SECONDS if has_obstacles else _LONGEST_INTERVAL)
+        check_soon = obstacles.namespaces_without_claim or obstacles.rejected
+        return min(max(delay, 0.05), CACHE_SECONDS if check_soon else _LONGEST_INTERVAL)
 
     async def _update_queue(self) -> None:
         """Look at the conversions that have changed since the last pass, in slices.
 
-        The number of slices is fixed at the start, although more conversions may change meanwhile.
-        A write of the Lease waits for this method, so it must end.
+        The number of slices is fixed at the start: a write of the Lease waits for this method, so
+        it must end although more conversions change meanwhile.
         """
         for _ in range(self.queue.to_update // _SLICE):
             self._needs_pass |= self.queue.update(self._cluster.now(), _SLICE)
@@ -218,9 +221,9 @@ class Admitter:
         self._needs_pass |= self.queue.update(self._cluster.now())
 
     def _use_policy(self, policy: Policy) -> None:
-        """Apply changed settings, and check all conversions again."""
+        """Apply a changed policy, and check all conversions again."""
         if policy != self._policy:
-            self._policy, self._settings_changed_at = policy, self._cluster.now()
+            self._policy, self._policy_changed_at = policy, self._cluster.now()
             self.queue.use_policy(policy, self._store.all_uids())
             self._needs_pass = True
 
@@ -241,24 +244,24 @@ class Admitter:
         return any(map(matches, self._creator.reserved.values()))
 
     async def slots_to_record(self) -> Mapping[str, int]:
-        """The slots in use by namespace, for the next write of the Lease."""
+        """The slots by namespace for the next write of the Lease, without those of admissions."""
         if self._taken_over_term == self._leadership.term:
             await self._update_queue()
-        # The admissions are not taken over yet: the record of the former leader is still valid.
+        # Until the admissions are taken over, the record of the former leader is valid.
         if self._taken_over_term != self._leadership.term:
             return self._leadership.inherited_slots
         return self._slots.to_record()
 
     def slots_held(self) -> int:
-        """How many slots are in use."""
+        """How many slots are in use or reserved."""
         return self._slots.held()
 
     def _inherited_fits(self, conversion: Conversion) -> bool:
         """Whether a conversion that a former leader admitted still fits into the limits.
 
         The Lease does not record the ConversionQueue of an admission, and spec.queue may have
-        changed since. So the present one counts. Cost: iterates over the namespaces, once for each
-        such admission.
+        changed since. So the present one counts. Cost: iterates over the namespaces, before each
+        create request for such an admission.
         """
         self._needs_pass |= self.queue.update(self._cluster.now())
         standing = self.queue.standing(conversion.key.uid)
@@ -283,22 +286,24 @@ class Admitter:
         return attempts
 
     def _reserve(
-        self, namespaces: Mapping[str, str], conversion_queues: Mapping[str, str] | None = None
+        self, namespace_by_uid: Mapping[str, str], queue_by_uid: Mapping[str, str] | None = None
     ) -> None:
-        """Reserve a slot for each conversion. ``namespaces`` has the namespace of each uid.
+        """Reserve a slot for each conversion.
 
-        ``conversion_queues`` is None for conversions that a former leader admitted: their
+        ``queue_by_uid`` is None for conversions that a former leader admitted: their
         ConversionQueues are unknown.
         """
-        self._creator.reserve(namespaces, conversion_queues or {})
-        for uid in namespaces:
+        self._creator.reserve(namespace_by_uid, queue_by_uid or {})
+        for uid in namespace_by_uid:
             self.queue.note_change(uid)
 
     async def _record(
-        self, attempts: Mapping[str, int], namespaces: Mapping[str, str], times: VirtualTimes
+        self, attempts: Mapping[str, int], namespace_by_uid: Mapping[str, str], times: VirtualTimes
     ) -> bool:
         """Record admissions on the Lease. If this fails, remove their reservations."""
-        admissions = {uid: Admission(attempt, namespaces[uid]) for uid, attempt in attempts.items()}
+        admissions = {
+            uid: Admission(attempt, namespace_by_uid[uid]) for uid, attempt in attempts.items()
+        }
         term, to_record = self._taken_over_term, times.to_record()
         if not attempts or await self._leadership.record_admissions(admissions, term, to_record):
             return True
@@ -351,7 +356,7 @@ class Admitter:
             frozenset(missing),
             self._creator.rejections(),
             self._context.schema.problem,
-            self._settings_changed_at,
+            self._policy_changed_at,
             self._creator.failing,
         )
 
@@ -370,8 +375,8 @@ class Admitter:
         }
         # After `_sync.begin_term`, nothing starts until all namespaces that are watched at that
         # moment have been listed, or GRACE_SECONDS have passed. So first
-        # watch every namespace that may have running Jobs. The namespace is "" in an admission that
-        # an old release recorded.
+        # watch every namespace that may have running Jobs. Leave out "": an old release recorded
+        # admissions without a namespace.
         self._watch_inherited((with_admissions | {name for name in slots if slots[name]}) - {""})
         self._sync.begin_term()
         # Namespaces with 0 slots have no running Jobs, but callbacks may be owed there. Watch them

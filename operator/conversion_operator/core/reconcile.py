@@ -92,10 +92,10 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
 
     Kubernetes garbage-collects its Jobs and their pods. After ``kubectl delete --cascade=orphan``
     it does not: they may finish, and the operator deletes them afterwards. It deletes them earlier
-    in two cases. If the container does not start within the start timeout, its Job would hold its
-    slot forever. If a sidecar does not exit after the converter, its pod would never end. A pod
-    that still exists CONVERTER_LOST_SECONDS after its grace period has ended is deleted by force:
-    its node is lost.
+    in two cases: the container does not start within the start timeout (otherwise its Job would
+    hold its slot forever), or a sidecar does not exit after the converter (otherwise its pod would
+    never terminate). A pod that has not terminated CONVERTER_LOST_SECONDS after the end of its
+    grace period is deleted by force: its node is lost.
     """
     deadlines = _deletion_deadlines(children, timedelta(seconds=policy.start_timeout))
     past_deadline = {uid for uid, deadline in deadlines.items() if deadline <= now}
@@ -158,10 +158,10 @@ def callback_url(conversion: Conversion, default: str) -> str:
 def _outputs_are_pruned(conversion: Conversion) -> bool:
     """Whether the API server prunes the outputs, because its CRD is older than this operator.
 
-    Every release of the CRD requires conversionType with outputFile, outputs, or profile. If the
-    object has none of them, it was stored under a later CRD, and the older CRD now in the cluster
-    hides the fields that define its outputs. A write of the status would remove these fields from
-    storage.
+    Every release of the CRD requires one of these: conversionType together with outputFile;
+    outputs; or profile. If the object has none of them, it was stored under a later CRD, and the
+    older CRD now in the cluster hides the fields that define its outputs. A write of the status
+    would remove these fields from storage.
     """
     return NO_OUTPUTS in conversion.spec_error
 
@@ -178,10 +178,11 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 def _plan_without_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress.
 
-    While a hold lasts, the conversion waits. If its spec is not valid, or is above a limit of the
-    settings, it fails. Neither stops an attempt in progress, with two exceptions: ``spec.suspend``
-    and a ConversionQueue with HoldAndDrain do stop it, see ``stop_reason``. A hold takes precedence
-    over ``snapshot.block``, which comes from the admission pass.
+    A hold is checked first: while it lasts, the conversion waits. Without a hold, the conversion
+    fails if its spec is not valid, if the settings do not allow it, or if ``snapshot.block``, which
+    comes from the admission pass, says that it can never start. None of these stops an attempt in
+    progress, with two exceptions: ``spec.suspend`` and a ConversionQueue with HoldAndDrain do stop
+    it, see ``stop_reason``.
     """
     conversion = snapshot.conversion
     if _outputs_are_pruned(conversion) and not conversion.cancel_requested:
