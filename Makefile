@@ -68,6 +68,7 @@ lint: tools ## run ruff, mypy --strict, pyright, import-linter, deptry and shell
 	@hack/lint
 
 unit: tools ## test pure functions, pages and manifests
+	@hack/check-crds crds/*.yaml
 	@hack/go-build helm >/dev/null
 	@hack/go-build flux >/dev/null
 	@$(PYTEST) tests/unit

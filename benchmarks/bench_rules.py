@@ -1,4 +1,4 @@
-"""What the CEL rules of the CRDs cost the API server: each create, and each write of the status.
+"""What the CEL rules of ConversionJobs cost the API server, for each create and status write.
 
     make bench-rules
 
@@ -96,7 +96,9 @@ class ApiServer:
 
         def create() -> None:
             for each in names:
-                self._storage.request("POST", _PATH, conversion_job(each) | {"spec": spec})
+                self._storage.request(
+                    "POST", _PATH, conversion_job(each, "default") | {"spec": spec}
+                )
 
         def write() -> None:
             for number in range(WRITES):

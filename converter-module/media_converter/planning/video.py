@@ -57,8 +57,8 @@ _MAX_SAMPLE_RATE: Final = 48_000
 _MAX_AUDIO_BIT_RATE: Final = 400_000
 
 
-# In these containers, the time base is one frame, too coarse for a range of a slide show. So the fps
-# filter of hold_frames, which makes it finer, comes before the filters of the range.
+# In these containers, the time base is one frame: too coarse for a range of a slide show. So the
+# fps filter of hold_frames, which makes it finer, comes before the filters of the range.
 _CONTAINERS_WITH_COARSE_TIME_BASE: Final = ("avi", "ogg")
 
 # The last frame counts as at least this long. Its packet may state no duration, or a shorter one.

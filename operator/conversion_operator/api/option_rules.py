@@ -23,13 +23,15 @@ _ENDS_IN_E: Final = "self.outputFile.lowerAscii().endsWith('.' + e)"
 def extension_rule() -> ValidationRule:
     """The extension of an output fits its conversion type.
 
-    One rule for all types reads each field once. Its text is the type and the path.
+    One rule for all types reads each field once. Its text is the type and the path. It accepts a
+    type that it does not know: the object was stored under a later CRD.
     """
     allowed = (f"{kind}:.*[.]({'|'.join(extensions)})" for kind, extensions in FORMATS.items())
     words = cel_map({kind: f"'{extensions_of(kind)}'" for kind in FORMATS})
     return ValidationRule(
         f"(self.conversionType + ':' + self.outputFile.lowerAscii())"
-        f".matches('(?s)^({'|'.join(allowed)})$')",
+        f".matches('(?s)^({'|'.join(allowed)})$') || "
+        f"!(self.conversionType in {cel_list(FORMATS)})",
         "outputFile must end in an extension of its conversionType",
         ".outputFile",
         f"'outputFile of ' + self.conversionType + ' must end in ' + {words}[self.conversionType]",

@@ -63,12 +63,14 @@ def spec_rules() -> list[ValidationRule]:
     ]
 
 
-def output_rules(any_extension_if: str = "false") -> list[ValidationRule]:
+def output_rules(any_extension_if: str | None = None) -> list[ValidationRule]:
     """Rules on each item of ``spec.outputs``.
 
     The extension is not checked if the CEL expression ``any_extension_if`` is true.
     """
-    extension = extension_rule().unless(any_extension_if)
+    extension = extension_rule()
+    if any_extension_if:
+        extension = extension.unless(any_extension_if)
     return [*path_rules("outputFile"), extension, *option_rules()]
 
 
@@ -223,15 +225,19 @@ def _request_rule(name: str) -> ValidationRule:
 
 
 def _url_rules() -> list[ValidationRule]:
+    """The rules are on ``notify``: of a rule on a string, the API server prints the string.
+
+    The URL may hold a password.
+    """
     checks = {
-        f"self.matches({cel_string(URL_PATTERN)})": "must be printable ASCII without spaces and "
-        "backslashes; encode other characters, a space as %20",
-        "self.matches('^https?://[^/?#]')": "must begin with http:// or https:// and a host",
-        "!self.matches('^[^/]*//[^/?#]*@')": "must not hold a user name or password; callbacks are "
-        "signed instead",
+        f"self.url.matches({cel_string(URL_PATTERN)})": "must be printable ASCII without spaces "
+        "and backslashes; encode other characters, a space as %20",
+        "self.url.matches('^https?://[^/?#]')": "must begin with http:// or https:// and a host",
+        "!self.url.matches('^[^/]*//[^/?#]*@')": "must not hold a user name or password; "
+        "callbacks are signed instead",
     }
     return [
-        ValidationRule(check, f"notify.url {says}", at=("notify", "url"))
+        ValidationRule(check, f"notify.url {says}", ".url", at=("notify",))
         for check, says in checks.items()
     ]
 

@@ -30,9 +30,10 @@ def profile_schema() -> CustomSchema:
 
 
 def rejections(schema: CustomSchema, body: dict[str, Any]) -> list[str]:
-    """The messages against ``body``. As in the API server, no rule is checked after other errors.
+    """The messages against ``body``. A message about an output starts with its index.
 
-    A message about an output starts with its index.
+    No rule is checked after an error of the schema. The API server checks them after some errors,
+    such as a number that is too high, and not after others, such as a wrong type.
     """
     causes = [f"{where}: {problem}" for where, problem in schema.causes(body)]
     return causes or list(_broken_rules(schema.root, body, ""))
@@ -43,8 +44,7 @@ def _broken_rules(node: dict[str, Any], value: Any, where: str) -> Iterator[str]
         unknown = "oldSelf" in rule["rule"] or "quantity(" in rule["rule"]
         # A rule that ends in an error rejects, too.
         if not unknown and _evaluated(rule["rule"], value) is not True:
-            expression = rule.get("messageExpression")
-            yield where + (_evaluated(expression, value) if expression else rule["message"])
+            yield where + _message(rule, value)
     if isinstance(value, dict):
         for name, child in node.get("properties", {}).items():
             if name in value:
@@ -52,6 +52,15 @@ def _broken_rules(node: dict[str, Any], value: Any, where: str) -> Iterator[str]
     if isinstance(value, list):
         for number, item in enumerate(value):
             yield from _broken_rules(node.get("items", {}), item, f"outputs[{number}]: ")
+
+
+def _message(rule: dict[str, str], value: Any) -> str:
+    if "messageExpression" not in rule:
+        return rule["message"]
+    made = _evaluated(rule["messageExpression"], value)
+    # The API server falls back to the message, and only logs that the expression fails.
+    assert isinstance(made, str), f"{rule['messageExpression']}: {made}"
+    return made
 
 
 def _evaluated(expression: str, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from conversion_operator.api.conversion_options import ConversionOptions
-from conversion_operator.api.crd import build_crd
+from conversion_operator.api.crd import build_crd, build_profile_crd
 from conversion_operator.api.reasons import REASONS, Reason
 from conversion_operator.api.spec import ConversionJobSpec
 from conversion_operator.api.status import ConversionJobStatus
@@ -106,17 +107,21 @@ def test_every_spec_field_is_immutable_or_known_to_change() -> None:
         assert (added in rules_of(spec)) is (fixed and name not in spec["required"]), name
 
 
-def test_rules_read_few_fields_of_an_object_without_options() -> None:
-    """For each field that a rule reads, the API server makes a map of all fields around it.
+@pytest.mark.parametrize("crd", [build_crd(), build_profile_crd()], ids=["job", "profile"])
+def test_rules_read_few_fields(crd: dict[str, Any]) -> None:
+    """A rule about one field is on this field, and one about an option first asks for it.
 
-    It runs the rules at each write of the status. A third of the time of the API server was spent
-    on this: 130 rules read three fields each, most of them to learn that there are no options.
+    For each field that a rule reads, the API server makes a map of all fields around it. It runs
+    the rules at each write of the status. A quarter of the time of the API server was spent on
+    this: 130 rules read three fields each, most of them to learn that there are no options.
     """
-    for rule in rules_of(schema()["properties"]["spec"]):
-        if "options." in rule:
-            assert rule.startswith("!has(self.options) || !has(self.options."), rule
-        elif "outputs" in rule and "oldSelf" not in rule and "profile" not in rule:
-            assert rule.startswith("!has(self.outputs) || "), rule
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for node in (spec, spec["properties"]["outputs"]["items"]):
+        for rule in rules_of(node):
+            if "options." in rule:
+                assert re.match(r"!has\(self.options\) \|\| !has\(self.options.\w+\) ", rule), rule
+            elif "oldSelf" not in rule:
+                assert len(set(re.findall(r"self\.(\w+)", rule))) > 1, rule
 
 
 def test_every_reason_is_explained() -> None:
