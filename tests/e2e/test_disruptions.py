@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.conftest import CLUSTER
-from tests.e2e.support.commands import Kubectl, must, run
+from tests.e2e.support.commands import Kubectl, must, run, until
 from tests.e2e.support.conversions import LONG_INPUT, Conversions
 from tests.e2e.support.watches import Watches, runs
 
@@ -27,10 +27,16 @@ def test_an_eviction_uses_no_retry(
         options={"duration": 45, "resolution": "360p"},
         maxRetries=0,
     )
-    # The status says Running up to ten seconds later. The conversion may have ended by then.
-    watches.until(lambda: any(map(runs, evicted.pods())), "its converter runs")
+    watches.until(lambda: any(map(runs, evicted.pods())), "its container runs")
     (pod,) = evicted.pods()
     name = pod["metadata"]["name"]
+
+    def works() -> bool:
+        return "video:" in kubectl.attempt("-n", NAMESPACE, "logs", name).out
+
+    # The status may say Running ten seconds later, when the conversion has ended. While Python
+    # starts, nothing handles the signal that ends a pod, and the conversion would go on.
+    until(works, "the converter has begun")
     body = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
