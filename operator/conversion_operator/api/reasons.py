@@ -106,9 +106,10 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.WAITING_FOR_INPUT: Explanation(
             "Another conversion of the namespace will write the input of this one, and has not "
             "ended yet. It does not matter which of the two was created first.",
-            "Starts automatically when the other conversion has succeeded. `status.message` names "
-            "it: its status says what it waits for. If it fails or is cancelled, this conversion "
-            "fails as `InputNotMade`.",
+            "Starts automatically when the other conversion has ended and has made the file; its "
+            "`status.outputs` lists the files if it makes several. `status.message` names it: its "
+            "status says what it waits for. If it ends without the file, this conversion fails as "
+            "`InputNotMade`.",
         ),
         _R.CLAIM_MISSING: Explanation(
             "The namespace does not have the PersistentVolumeClaim that `SHARED_VOLUME_CLAIM` "
@@ -200,13 +201,13 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         ),
         _R.UNSCHEDULABLE: Explanation(
             "No node has enough free resources, or none meets the constraints of the pod. If "
-            "another conversion could use the slot, the pod gives it up after "
-            "`CONVERTER_UNSCHEDULABLE_SECONDS`. If no other conversion waits for the slot, the pod "
-            "stays. After `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails as "
+            "another conversion could use the slot, the operator ends the attempt after "
+            "`CONVERTER_UNSCHEDULABLE_SECONDS`, and tries again after a back-off. Otherwise the "
+            "pod keeps waiting. After `CONVERTER_QUEUE_TIMEOUT_SECONDS`, the conversion fails as "
             "`QueueTimeout`.",
-            f"{START} Retried earlier when the pod of another conversion ends or a setting "
-            "changes. Add a "
-            "node or stop other pods. Or lower `spec.resources.requests` in a new ConversionJob.",
+            f"{START} The back-off ends early when the pod of another conversion ends or a setting "
+            "changes. Add a node or stop other pods. Or lower `spec.resources.requests` in a new "
+            "ConversionJob.",
         ),
         _R.QUOTA_EXCEEDED: Explanation(
             "A ResourceQuota of the namespace does not allow the Job or its pod.",
@@ -258,9 +259,10 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "`spec.dryRun`.",
         ),
         _R.CANCELLED: Explanation(
-            "`spec.cancel` was set before the conversion was complete. A conversion with "
-            "one output has written nothing. A conversion with several outputs has written those "
-            "that `status.outputs` lists as Succeeded.",
+            "`spec.cancel` was set before the conversion was complete. A conversion with one "
+            "output has written nothing, unless its pod disappeared just after it had written the "
+            "output. A conversion with several outputs has written those that `status.outputs` "
+            "lists as Succeeded.",
             "Not retried. To convert the file, create a new ConversionJob.",
         ),
         _R.INVALID_SPEC: Explanation(
@@ -277,22 +279,22 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "then create a new ConversionJob. Or list the outputs in `spec.outputs`.",
         ),
         _R.INPUT_NOT_MADE: Explanation(
-            "Another conversion should have written the input of this one. It failed, was "
-            "cancelled, or ended without that file.",
+            "Another conversion should have written the input of this one. It ended without that "
+            "file, for example because it failed or was cancelled.",
             "Not retried. `status.message` names the other conversion, and its status says why it "
             "ended. Remove that cause. Then create a new ConversionJob for each of the two.",
         ),
         _R.INPUT_CYCLE: Explanation(
-            "Each of several conversions waits for a file that another one of them writes first, "
-            "or for a path that another one of them uses. So none could start. This conversion was "
-            "created last, so it is the one that fails.",
+            "Several conversions wait for each other in a circle: each needs a file that the next "
+            "one writes, or a path that the next one uses. So none of them could start. This "
+            "conversion was created last, so it is the one that fails.",
             "Not retried. Create a new ConversionJob with another input or another output. The "
             "other conversions that `status.message` names continue.",
         ),
         _R.QUEUE_TIMEOUT: Explanation(
-            "The container did not start. One attempt waited for "
-            "`CONVERTER_QUEUE_TIMEOUT_SECONDS`, or the start timeouts and back-offs of consecutive "
-            "attempts together reached it. Time spent waiting for a slot does not count.",
+            "The container did not start within `CONVERTER_QUEUE_TIMEOUT_SECONDS`. The start "
+            "timeouts and back-offs of consecutive attempts are added up. An unschedulable pod can "
+            "use up this time in one attempt. Time spent waiting for a slot does not count.",
             "Not retried. Remove the cause that `status.message` names, then create a new "
             "ConversionJob.",
         ),
@@ -310,9 +312,10 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "If Kubernetes deleted the pod within `CONVERTER_LOST_SECONDS`: retried "
             "automatically, up to 10 times. If it did not, the conversion has failed: create a "
             "new ConversionJob. If the old pod still exists, it may still write: first shut down "
-            "its node, or use another output path. If the node was lost while `spec.suspend` or "
-            "HoldAndDrain stopped the attempt, the conversion still waits. It fails only if you "
-            "resume it while the old pod exists: see docs/queues.md.",
+            "its node, or use another output path. If `spec.suspend` or HoldAndDrain was "
+            "stopping the attempt, `NodeLost` is only in `status.attempts`, and the conversion "
+            "waits as `Suspended` or `QueueHeld`. If it is resumed while the old pod exists, it "
+            "fails as `NodeLost`: see docs/queues.md.",
         ),
         _R.START_ERROR: Explanation(
             "The node could not start the container. The converter did not run.",
@@ -374,10 +377,10 @@ The last column says what the operator does automatically, and then what you can
   Remove the cause, then create a new ConversionJob. To repeat the same spec:
   `kubectl conversion retry NAME -n NAMESPACE`.
 
-During the back-off before a retry, `status.reason` is `RetryBackoff`. After an attempt whose
-container did not start, it is the reason of that attempt instead, such as `ImagePullFailed`.
-`status.attempts` has the reason of each attempt. When no retry is left, `status.reason` is the
-reason of the last attempt, or `QueueTimeout`.
+During the back-off before a retry, `status.reason` is `RetryBackoff`. If the attempt was ended
+because it did not start (the rows with "until `QueueTimeout`"), it stays the reason of that
+attempt, such as `ImagePullFailed`. `status.attempts` has the reason of each attempt. When no retry
+is left, `status.reason` is the reason of the last attempt, or `QueueTimeout`.
 
 In the commands, POD is `status.podName`, NODE is `status.nodeName`, and JOB is the Job that
 `status.message` names. Names such as `CONVERTER_IMAGE` are [settings](settings.md).

@@ -31,7 +31,7 @@ LINES = {
     "the offline path": ("README.md", "`hack/offline` builds them from Debian packages"),
     "an input that will be made": (
         "README.md",
-        "will write the input of a conversion, the conversion waits",
+        "A conversion waits while another conversion of its namespace will write its input",
     ),
     "your own files on kind": ("docs/install.md", "cp deploy/samples/media/guitar.flac shared/"),
     "the owner of your own files": ("docs/install.md", "mode 2775 and group 65532"),
