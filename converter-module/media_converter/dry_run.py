@@ -22,7 +22,7 @@ from media_converter.planning.preview import needed_memory as preview_memory
 from media_converter.planning.quality import DEFAULT_QUALITY
 from media_converter.planning.storyboard import needed_memory
 from media_converter.planning.thumbnail import plan_thumbnail
-from media_converter.planning.video import allowed_frame_rate, header_frame_rate
+from media_converter.planning.video import allowed_frame_rate, probed_frame_rate
 from media_converter.planning.video_choice import choose_video
 from media_converter.planning.waveform import plan_waveform
 from media_converter.probing.rates import Rates
@@ -175,7 +175,7 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     sharing = memory.share(video, batch, run.limits)
     planned, duration = draft.planned, draft.planned.duration_seconds
     most = allowed_frame_rate(options)
-    frames = estimates.frame_counts(duration, header_frame_rate(video), most, draft.rates)
+    frames = estimates.frame_counts(duration, probed_frame_rate(video), most, draft.rates)
     sound = duration or 0.0 if planned.audio_codec else 0.0
     if options.loudness is not None:
         sound *= _PASSES_FOR_LOUDNESS

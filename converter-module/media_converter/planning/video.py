@@ -4,8 +4,8 @@ An encoded video has the codec of the options, or the default of the container. 
 in limited range, with square pixels, progressive, at most 60 frames per second. Encoded audio is
 AAC or Opus, in stereo or mono. A stream that already meets the requirements is copied if the output
 is not trimmed and the timestamps of the input's container can be copied. Only H.264 and AAC are
-copied into an MP4, and only VP8, VP9, Opus and Vorbis into a WebM. The output has no metadata. An
-MP4 uses faststart.
+copied into an MP4, and only VP8, VP9, Opus and Vorbis into a WebM. The output has none of the
+metadata of the input. An MP4 uses faststart.
 """
 
 from __future__ import annotations
@@ -64,9 +64,8 @@ _CONTAINERS_WITH_COARSE_TIME_BASE: Final = ("avi", "ogg")
 # The last frame counts as at least this long. Its packet may state no duration, or a shorter one.
 _MIN_LAST_FRAME_SECONDS: Final = 0.05
 
-
-# A measured frame rate up to this factor above that of the header counts as equal: rounded
-# timestamps can make it look higher.
+# A measured frame rate up to this factor above the one that ffprobe reports counts as equal:
+# rounded timestamps can make it look higher.
 _MAX_RATE_RATIO: Final = 1.1
 
 
@@ -93,7 +92,7 @@ def plan_video(
     audio = wanted_audio(info, video, options)
     fit = fit_video(video.displayed_size, options)
     size = fit.size
-    input_duration = _streams_duration(info, video, audio, evidence.rates)
+    source_end = _streams_duration(info, video, audio, evidence.rates)
     encodes_video = not (
         may_copy.video
         and evidence.shapes is None
@@ -171,13 +170,13 @@ def plan_video(
             video_codec=options.codec if encodes_video else video.codec,
             audio_codec=_audio_codec(audio, container.audio_codec, encodes_audio),
             size=size,
-            duration=_expected_duration(info, input_duration, options),
+            duration=_expected_duration(info, source_end, options),
             video_duration=_expected_duration(info, video.duration, options),
             audio_duration=_expected_duration(info, audio.duration, options) if audio else None,
         ),
         summary=f"{_video_summary(video, size, options.codec if encodes_video else '')}; "
         f"{_audio_summary(audio, container.audio_codec if encodes_audio else '')}",
-        duration=trimmed_duration(input_duration, options.start, options.duration),
+        duration=trimmed_duration(source_end, options.start, options.duration),
         video_index=video.stream_index,
         audio_index=audio.stream_index if audio else None,
         copies_video=not encodes_video,
@@ -276,7 +275,7 @@ def _can_copy_packets(info: MediaInfo, options: VideoOptions) -> bool:
     return not trims and info.container in _COPYABLE_CONTAINERS
 
 
-def header_frame_rate(video: VideoStream) -> float:
+def probed_frame_rate(video: VideoStream) -> float:
     """The higher of ffprobe's r_frame_rate and avg_frame_rate. MAX_FRAME_RATE if none is known."""
     return highest_frame_rate(video, None)
 
@@ -284,8 +283,8 @@ def header_frame_rate(video: VideoStream) -> float:
 def highest_frame_rate(video: VideoStream, rates: Rates | None) -> float:
     """The highest of r_frame_rate, avg_frame_rate and the frame rate measured from the packets.
 
-    ffprobe reads only the start of the file, and the frame rate can rise later. MAX_FRAME_RATE if
-    no frame rate is known.
+    The first two can be averages, or estimates from the start of the file. MAX_FRAME_RATE if no
+    frame rate is known.
     """
     known = [rate[0] / rate[1] for rate in (video.r_frame_rate, video.avg_frame_rate) if rate]
     known += [rates.frame_rate] if rates and rates.times else []
@@ -300,14 +299,15 @@ def allowed_frame_rate(options: VideoOptions) -> int:
 def _frame_rate_limit(video: VideoStream, options: VideoOptions, rates: Rates | None) -> int | None:
     """The frame rate to limit the output to: ``allowed_frame_rate``. None if no limit is needed.
 
-    It is needed if the frame rate that ffprobe reports is higher, or if the timestamps of the
+    A limit is needed if the frame rate that ffprobe reports is higher, or if the timestamps of the
     packets show that frames must be dropped. An unknown frame rate counts as MAX_FRAME_RATE.
+    Without timestamps, maxFrameRate is always the limit if it is set.
     """
     limit = allowed_frame_rate(options)
-    if header_frame_rate(video) > limit:
+    if probed_frame_rate(video) > limit:
         return limit
     if rates is None or not rates.times:
-        return options.max_frame_rate  # without timestamps, only a limit that is requested applies
+        return options.max_frame_rate
     return limit if rates.exceeds(limit) else None
 
 
@@ -328,13 +328,12 @@ def _encoder_options(
         if is_slowed_gif
         else ["-fps_mode", "vfr"]
     )
-    if not is_slowed_gif and highest_frame_rate(video, rates) > _MAX_RATE_RATIO * header_frame_rate(
-        video
-    ):
-        # By default, ffmpeg rounds timestamps to multiples of one frame of the header's rate, and
-        # drops frames that fall on the same timestamp.
+    highest = highest_frame_rate(video, rates)
+    if not is_slowed_gif and highest > _MAX_RATE_RATIO * probed_frame_rate(video):
+        # By default, ffmpeg rounds timestamps to multiples of one frame of the rate that ffprobe
+        # reports, and drops frames that fall on the same timestamp.
         argv += ["-enc_time_base", "filter"]
-    frame_rate = min(highest_frame_rate(video, rates), allowed_rate)
+    frame_rate = min(highest, allowed_rate)
     limit = bit_rate_limit(options, size, frame_rate)
     codec = CODECS[options.codec]
     quality = options.quality or DEFAULT_QUALITY
@@ -355,11 +354,11 @@ def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
 def _streams_duration(
     info: MediaInfo, video: VideoStream, audio: AudioStream | None, rates: Rates | None
 ) -> float | None:
-    """About when the streams of the input that the output uses end, in seconds from its start.
+    """The approximate end of the streams that the output uses, in seconds from the input's start.
 
-    With audio, it is the duration of the file. Without audio, it is that of the video stream. If
-    that is unknown, and the input has audio, which could be longer, it is the time of the last
-    frame that was read.
+    It is the duration of the file if the output has audio, and otherwise that of the video stream.
+    If that is unknown, and the file has audio, which could be longer, it is the time of the last
+    frame in the requested range.
     """
     if audio is not None:
         return info.duration
