@@ -5,8 +5,9 @@ API server.
 
 Each change that a watch or a list shows updates the queue. A pass runs when the queue changes, when
 a back-off ends, and at least every 15 s, but never more often than every 50 ms. A pass looks at
-the conversions that have changed and at the heads of the queues, not at all conversions. It looks
-at all of them only after a change of the policy.
+the conversions that have changed and at the heads of the queues. It looks at all conversions after
+a change of the policy, and at all that wait in a namespace when the reason that keeps this
+namespace from starting any changes.
 
 Passes run one after the other. Each reserves free slots. Before a pass creates Jobs, it records the
 admitted attempts on the Lease. The next leader reads them and reserves a slot for each. So if this
@@ -51,7 +52,10 @@ _SHORTEST_INTERVAL: Final = 0.05
 _RETRY_DELAY: Final = 1.0
 """How long to wait while no pass can run, or after a pass could not be recorded, in seconds."""
 _FOREIGN_COUNT_INTERVAL: Final = 1.0
-"""How often to count foreign Jobs and pods (see core.identity) for the metric, in seconds."""
+"""The shortest time between two passes that count foreign Jobs and pods, in seconds.
+
+core.identity says what these are. The count is only for the metric.
+"""
 _SLICE: Final = 500
 """How many conversions to look at before other tasks may run. This takes about 10 ms."""
 
@@ -65,8 +69,8 @@ class Admitter:
     counting those that were added to the work queue with low priority. The admitter calls
     ``watch_inherited`` with the namespaces that the former leader has recorded on the Lease, so
     that they are watched although WATCH_NAMESPACES may no longer have them. It calls
-    ``refresh_position`` with the uid of each conversion that has moved because its priority or its
-    ConversionQueue was edited.
+    ``refresh_position`` with the uid of each conversion that has moved because its spec.priority
+    or spec.queue was edited.
     """
 
     def __init__(
@@ -104,7 +108,7 @@ class Admitter:
         # When the oldest change that no pass has handled yet was noted, by the monotonic clock. It
         # is only for the metric of how long starts take.
         self._oldest_change_at: float | None = None
-        self._counted_at = 0.0
+        self._foreign_counted_at = 0.0
 
     def wake(self) -> None:
         """Ask for another pass, because a conversion may now be able to start."""
@@ -188,8 +192,8 @@ class Admitter:
         attempts = self._next_attempts(selection)
         changed_uids = self.queue.take_changed()
         namespace_by_uid = {uid: self.queue.namespace_of(uid) for uid in attempts}
-        queue_of = self.queue.conversion_queue_of
-        self._reserve(namespace_by_uid, {uid: name for uid in attempts if (name := queue_of(uid))})
+        conversion_queues = ((uid, self.queue.conversion_queue_of(uid)) for uid in attempts)
+        self._reserve(namespace_by_uid, {uid: name for uid, name in conversion_queues if name})
         is_recorded = await self._record(attempts, namespace_by_uid, selection.times)
         if is_recorded:
             self._virtual_times = selection.times
@@ -286,14 +290,16 @@ class Admitter:
         return attempts
 
     def _reserve(
-        self, namespace_by_uid: Mapping[str, str], queue_by_uid: Mapping[str, str] | None = None
+        self,
+        namespace_by_uid: Mapping[str, str],
+        conversion_queue_by_uid: Mapping[str, str] | None = None,
     ) -> None:
         """Reserve a slot for each conversion.
 
-        ``queue_by_uid`` is None for conversions that a former leader admitted: their
+        ``conversion_queue_by_uid`` is None for conversions that a former leader admitted: their
         ConversionQueues are unknown.
         """
-        self._creator.reserve(namespace_by_uid, queue_by_uid or {})
+        self._creator.reserve(namespace_by_uid, conversion_queue_by_uid or {})
         for uid in namespace_by_uid:
             self.queue.note_change(uid)
 
@@ -329,8 +335,8 @@ class Admitter:
         metrics.queued.set(max(0, selection.queued - len(selection.start)))
         metrics.blocked.set(selection.blocked)
         metrics.running.set(slots_in_use)
-        if time.monotonic() - self._counted_at > _FOREIGN_COUNT_INTERVAL:
-            self._counted_at = time.monotonic()
+        if time.monotonic() - self._foreign_counted_at > _FOREIGN_COUNT_INTERVAL:
+            self._foreign_counted_at = time.monotonic()
             metrics.foreign_children.set(self._store.foreign_count())
         metrics.limit.set(self._policy.max_parallel)
         metrics.enabled.set(self._policy.enabled)

@@ -178,11 +178,12 @@ def _decide_unfinished(snapshot: Snapshot) -> Plan:
 def _plan_without_attempt(snapshot: Snapshot) -> Plan:
     """The plan while no attempt is in progress.
 
-    A hold is checked first: while it lasts, the conversion waits. Without a hold, the conversion
-    fails if its spec is not valid, if the settings do not allow it, or if ``snapshot.block``, which
-    comes from the admission pass, says that it can never start. None of these stops an attempt in
-    progress, with two exceptions: ``spec.suspend`` and a ConversionQueue with HoldAndDrain do stop
-    it, see ``stop_reason``.
+    While the API server prunes the outputs, nothing is done. While a hold lasts, no attempt starts;
+    core.holds says what still ends the conversion. Without a hold, the conversion fails if its spec
+    is not valid, if the settings do not allow it, or if ``snapshot.block``, which comes from the
+    admission pass, says that it can never start. A cancelled conversion ends in any case. None of
+    these stops an attempt in progress, with two exceptions: ``spec.suspend`` and a ConversionQueue
+    with HoldAndDrain do stop it, see ``stop_reason``.
     """
     conversion = snapshot.conversion
     if _outputs_are_pruned(conversion) and not conversion.cancel_requested:
