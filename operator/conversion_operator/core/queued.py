@@ -16,6 +16,7 @@ from conversion_operator.core.attempts import (
     next_attempt_at,
 )
 from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.conversion_queues import QueueLimits
 from conversion_operator.core.model import stop_verb
 from conversion_operator.core.plan import (
     FINISHING_TIME,
@@ -30,6 +31,7 @@ from conversion_operator.core.plan import (
 )
 from conversion_operator.core.stopping import plan_node_lost_while_stopping
 from conversion_operator.core.transitions import Transition
+from conversion_operator.core.work_class import is_light
 
 
 def plan_queued(snapshot: Snapshot) -> Plan:
@@ -169,11 +171,13 @@ def _block_for_missing_slot(snapshot: Snapshot) -> Block | None:
     if snapshot.position is None:
         return None
     limit = snapshot.policy.max_parallel
-    message = f"waiting for a slot: at most {limit} conversions run at a time"
+    limits = [f"at most {limit} conversions run at a time"]
     name, namespace = snapshot.conversion.queue, snapshot.conversion.key.namespace
-    queue = snapshot.policy.queues.find(name)
-    if queue is not None and queue.max_parallel is not None:
-        message += f", {queue.max_parallel} in ConversionQueue {name}"
-    if queue is not None and (most := queue.namespaces.get(namespace)) is not None:
-        message += f", {most} of namespace {namespace} in that queue"
-    return Block(Reason.WAITING_FOR_SLOT, message)
+    queue = snapshot.policy.queues.find(name) or QueueLimits()
+    if queue.max_parallel is not None:
+        limits.append(f"at most {queue.max_parallel} of ConversionQueue {name}")
+    if (most := queue.namespaces.get(namespace)) is not None:
+        limits.append(f"at most {most} of namespace {namespace} in ConversionQueue {name}")
+    if queue.reserved and not is_light(snapshot.conversion):
+        limits.append(f"ConversionQueue {name} reserves {queue.reserved} for light conversions")
+    return Block(Reason.WAITING_FOR_SLOT, f"waiting for a slot: {', '.join(limits)}")

@@ -12,6 +12,7 @@ import pytest
 from conversion_operator.api.reasons import Reason
 from conversion_operator.api.status import Phase
 from conversion_operator.core.children import Children, Job, Pod
+from conversion_operator.core.conversion_queues import ConversionQueues, QueueLimits
 from conversion_operator.core.model import Conversion
 from conversion_operator.core.plan import (
     Block,
@@ -55,6 +56,29 @@ class TestWaiting:
             "Finished": "False",
             "Reconciling": "True",
         }
+
+    @pytest.mark.parametrize(
+        ("kind", "limits"),
+        [
+            (
+                "video_to_mp4",
+                "at most 2 of ConversionQueue default, at most 1 of namespace my-network in "
+                "ConversionQueue default, ConversionQueue default reserves 1 for light conversions",
+            ),
+            (
+                "audio_to_mp3",
+                "at most 2 of ConversionQueue default, at most 1 of namespace my-network in "
+                "ConversionQueue default",
+            ),
+        ],
+    )
+    def test_the_limits_of_a_queue_are_told(self, kind: str, limits: str) -> None:
+        queue = QueueLimits(max_parallel=2, reserved=1, namespaces={"my-network": 1})
+        policy = replace(POLICY, queues=ConversionQueues({"default": queue}))
+        subject = conversion(conversionType=kind)
+        told = step(subject, NONE, position=4, policy=policy)[1]
+        start = f"waiting for a slot: at most {POLICY.max_parallel} conversions run at a time, "
+        assert status(told).message == start + limits
 
     def test_a_new_generation_is_observed(self) -> None:
         plan, _ = step(replace(queued(), generation=2), NONE, position=4)
