@@ -90,8 +90,8 @@ def root_rules() -> list[ValidationRule]:
             "the phase of a finished conversion may not change",
         ),
         ValidationRule(
-            f"{_QUEUE.format('self')} == {_QUEUE.format('oldSelf')} || !has(oldSelf.status) || "
-            "oldSelf.status.phase in ['Pending', 'Queued']",
+            "!has(oldSelf.status) || oldSelf.status.phase in ['Pending', 'Queued'] || "
+            f"{_QUEUE.format('self')} == {_QUEUE.format('oldSelf')}",
             "queue can only be changed while the conversion waits: suspend the conversion first",
             ".spec.queue",
         ),
