@@ -98,8 +98,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConfigMap, or correct the setting. Events on the ConfigMap name it.",
         ),
         _R.PATH_BUSY: Explanation(
-            "Another conversion writes or reads a file that this conversion writes. The other one "
-            "has begun, or is ahead in the queue.",
+            "Another conversion uses a file that this conversion writes: it also writes the file, "
+            "and has begun or is ahead in the queue; or it reads the file, and has begun.",
             "Starts automatically when the other conversion ends. `status.message` names it. To "
             "start earlier, cancel the other conversion.",
         ),
@@ -126,8 +126,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "The spec has a field or a value that this release of the operator does not know. The "
             "CRD in the cluster is of a later release.",
             "Starts automatically after you upgrade the operator. An attempt that is already "
-            "running continues. The ConversionJob is not deleted meanwhile, even if its time to "
-            "live has expired.",
+            "running continues. A ConversionJob that has ended is not deleted before the "
+            "upgrade, even if its time to live has expired.",
         ),
         _R.RESTORED: Explanation(
             "The ConversionJob was restored from a backup without its status. It may already "
@@ -377,10 +377,10 @@ The last column says what the operator does automatically, and then what you can
   Remove the cause, then create a new ConversionJob. To repeat the same spec:
   `kubectl conversion retry NAME -n NAMESPACE`.
 
-During the back-off before a retry, `status.reason` is `RetryBackoff`. If the attempt was ended
-because it did not start (the rows with "until `QueueTimeout`"), it stays the reason of that
-attempt, such as `ImagePullFailed`. `status.attempts` has the reason of each attempt. When no retry
-is left, `status.reason` is the reason of the last attempt, or `QueueTimeout`.
+During the back-off before a retry, `status.reason` is `RetryBackoff`. If the container did not
+start (the rows with "until `QueueTimeout`" and "without limit"), `status.reason` stays the reason
+of that attempt, such as `ImagePullFailed`. `status.attempts` has the reason of each attempt. When
+no retry is left, `status.reason` is the reason of the last attempt, or `QueueTimeout`.
 
 In the commands, POD is `status.podName`, NODE is `status.nodeName`, and JOB is the Job that
 `status.message` names. Names such as `CONVERTER_IMAGE` are [settings](settings.md).
