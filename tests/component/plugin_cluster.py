@@ -45,7 +45,9 @@ class Installation:
             text=True,
             stdout=subprocess.PIPE,
             check=True,
-            timeout=60,
+            # The API server repeats the deletion of a CRD with growing pauses while its storage
+            # starts, so it can take more than a minute on a busy machine.
+            timeout=180,
         ).stdout
 
     def status(self, target: str, status: dict[str, Any], *arguments: str) -> None:

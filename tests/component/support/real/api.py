@@ -116,9 +116,22 @@ class RealApi(FakeApi):
         self.real.request("PUT", path, wanted | {"metadata": metadata})
         self._plane.crd = wanted
         deadline = time.monotonic() + _CRD_SECONDS
-        while _mark_of(wanted) not in str(self.real.request("GET", _SCHEMA)):
+        while not self._serves(wanted):
             assert time.monotonic() < deadline, "the CRD is not served"
             await self.real.changed.wait(0.1)
+
+    def _serves(self, crd: Obj) -> bool:
+        """Whether this CRD is served.
+
+        While the API server replaces the schema and the storage, it answers 404 and 429 to these
+        requests.
+        """
+        try:
+            schema = self.real.request("GET", _SCHEMA)
+            self.real.request("GET", f"{path_of(CONVERSIONJOBS, NAMESPACE)}?limit=1")
+        except StatusError:
+            return False
+        return _mark_of(crd) in str(schema)
 
     async def _clear(self) -> None:
         """Delete the objects of the test before, until the controllers create no new ones."""
