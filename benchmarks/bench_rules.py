@@ -17,7 +17,8 @@ from benchmarks.processes import cpu_seconds
 
 from conversion_operator.api.crd import build_crd
 from tests.component.support.clock import ServerClock
-from tests.component.support.errors import StatusError
+from tests.component.support.kinds import CONVERSIONJOBS
+from tests.component.support.real.api import until_served
 from tests.component.support.real.processes import ControlPlane, insecure_tls
 from tests.component.support.real.storage import RealStorage
 from tests.component.support.tools import conversion_job
@@ -80,12 +81,11 @@ class ApiServer:
         self._pid = plane.pid("kube-apiserver")
         self._storage = RealStorage(ServerClock(), plane.url, insecure_tls())
         self._storage.request("POST", _CRDS, crd)
-        while not self._is_served():
-            time.sleep(0.2)
+        until_served(self._storage, [CONVERSIONJOBS])
         time.sleep(_SETTLE_SECONDS)
-        begun = cpu_seconds(self._pid)
+        before = cpu_seconds(self._pid)
         time.sleep(_IDLE_SECONDS)
-        self._idle = (cpu_seconds(self._pid) - begun) / _IDLE_SECONDS
+        self._idle = (cpu_seconds(self._pid) - before) / _IDLE_SECONDS
 
     def close(self) -> None:
         self._storage.close()
@@ -109,18 +109,11 @@ class ApiServer:
 
         return self._measured(create, OBJECTS), self._measured(write, OBJECTS * WRITES)
 
-    def _is_served(self) -> bool:
-        try:
-            self._storage.request("GET", _PATH)
-        except StatusError:
-            return False
-        return True
-
     def _measured(self, work: Callable[[], None], requests: int) -> float:
-        cpu, begun = cpu_seconds(self._pid), time.monotonic()
+        before, start = cpu_seconds(self._pid), time.monotonic()
         work()
-        idle = self._idle * (time.monotonic() - begun)
-        return (cpu_seconds(self._pid) - cpu - idle) / requests * 1000
+        idle = self._idle * (time.monotonic() - start)
+        return (cpu_seconds(self._pid) - before - idle) / requests * 1000
 
 
 def _patch(number: int) -> list[dict[str, Any]]:

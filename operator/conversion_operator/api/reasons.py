@@ -98,8 +98,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConfigMap, or correct the setting. Events on the ConfigMap name it.",
         ),
         _R.PATH_BUSY: Explanation(
-            "Another conversion uses a file that this conversion writes: it also writes the file, "
-            "and has begun or is ahead in the queue; or it reads the file, and has begun.",
+            "Another conversion uses a file that this conversion writes. Either it has begun, and "
+            "writes or reads the file. Or it is ahead in the queue, and writes the file.",
             "Starts automatically when the other conversion ends. `status.message` names it. To "
             "start earlier, cancel the other conversion.",
         ),

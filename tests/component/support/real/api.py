@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlencode
 
@@ -181,11 +182,16 @@ def install_crd(plane: ControlPlane) -> None:
         storage.request("POST", _CRDS, plane.crd)
         for file in (QUEUE_CRD_FILE, PROFILE_CRD_FILE):
             storage.request("POST", _CRDS, yaml.safe_load(file.read_text(encoding="utf-8")))
-        deadline = time.monotonic() + _CRD_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(StatusError):
-                for kind in _CUSTOM:
-                    storage.request("GET", path_of(kind, ""))
-                return
-            time.sleep(0.1)  # the API server reports this in no other way
+        until_served(storage, _CUSTOM)
+
+
+def until_served(storage: RealStorage, custom: Iterable[Kind]) -> None:
+    """Wait until the API server serves these custom resources. Raises RuntimeError."""
+    deadline = time.monotonic() + _CRD_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(StatusError):
+            for kind in custom:
+                storage.request("GET", path_of(kind, ""))
+            return
+        time.sleep(0.1)  # the API server reports this in no other way
     raise RuntimeError("the CRD is not served")
