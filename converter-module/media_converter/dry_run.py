@@ -172,7 +172,7 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     wanted = [films.encoded_as(video, films.options_of(d.run)) for d in group if d.run]
     number = next(index for index, other in enumerate(group) if other is draft)
     own, batch = wanted[number], memory.batch_of(number, video, wanted, run.limits)
-    sharing = memory.share(video, batch, run.limits)
+    sharing = memory.share_threads(video, batch, run.limits)
     planned, duration = draft.planned, draft.planned.duration_seconds
     most = allowed_frame_rate(options)
     frames = estimates.frame_counts(duration, probed_frame_rate(video), most, draft.rates)

@@ -13,11 +13,11 @@ OUTPUT: Final = f"/proc/self/fd/{OUTPUT_FD}"
 COVER_PATH: Final = f"/proc/self/fd/{COVER_FD}"
 """The paths of inherited descriptors. Tools never get the names of files."""
 MAX_TRACKS: Final = 16
-"""The most tracks of sound that are joined."""
+"""The most tracks of audio that are joined."""
 LAST_OUTPUT_FD: Final = COVER_FD + max(MAX_OUTPUTS, MAX_TRACKS) - 1
 """The descriptors after COVER_FD are for the second output of a tool and for further ones."""
 JOINED_FD: Final = LAST_OUTPUT_FD + 1
-"""The pipe from which a tool reads joined sound."""
+"""The pipe from which a tool reads joined audio."""
 LAST_FD: Final = JOINED_FD
 PROFILE_FD: Final = COVER_FD
 PROFILE: Final = COVER_PATH
@@ -46,7 +46,7 @@ class Feed(NamedTuple):
     """A second tool that runs beside the tool of a step and decodes mono tracks for it.
 
     It writes the samples of each track to a pipe of its own, as signed integers of 24 bits. The
-    converter joins them to sound with one channel per track. The tool of the step reads this as a
+    converter joins them to audio with one channel per track. The tool of the step reads this as a
     WAV file from JOINED_FD. ``sample_rate`` is in Hz.
     """
 
@@ -58,7 +58,7 @@ class Feed(NamedTuple):
 class Step(NamedTuple):
     """One run of a tool. ``name`` is one word for the log.
 
-    ``feed`` is set if the tool reads joined sound. ``reads_own`` says that its input is a file that
+    ``feed`` is set if the tool reads joined audio. ``reads_own`` says that its input is a file that
     the converter has written. Then libvips may use what it considers unsafe for files of others.
     """
 

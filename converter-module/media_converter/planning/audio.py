@@ -15,7 +15,7 @@ from media_converter.planning.audio_filters import (
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS, MP3, AudioFormat
 from media_converter.planning.gain import Gain
-from media_converter.planning.joined_tracks import feed, sound_input, sound_map
+from media_converter.planning.joined_tracks import audio_input, audio_map, feed
 from media_converter.planning.plan import (
     COPY_ALL,
     DECODE_ONLY,
@@ -74,13 +74,13 @@ def plan_audio(
     argv = ffmpeg_command(
         limits, input_options(info, audio, options), demuxer_options=info.demuxer_options
     )
-    argv += sound_input(audio)
+    argv += audio_input(audio)
     if has_cover:
         number = 2 if audio.joined else 1
         argv += ["-f", "mjpeg", "-i", f"file:{COVER_PATH}", "-map", f"{number}:0"]
         argv += ["-c:v", "copy", "-disposition:v", "attached_pic"]
         argv += ["-metadata:s:v", "comment=Cover (front)"]
-    argv += ["-map", sound_map(audio)]
+    argv += ["-map", audio_map(audio)]
     if copies:
         argv += ["-c:a", "copy"]
     else:
@@ -103,7 +103,7 @@ def plan_audio(
             "remux" if copies else "encode",
             tuple(argv),
             Stdout.LINES,
-            feed=sound_feed(info, audio, options, limits),
+            feed=audio_feed(info, audio, options, limits),
         ),
         expected=Expected(
             container=output.format,
@@ -209,10 +209,10 @@ def _range_filters(info: MediaInfo, audio: AudioStream, options: AudioOptions) -
     return read_from(Position(begin)).audio_filters
 
 
-def sound_feed(
+def audio_feed(
     info: MediaInfo, audio: AudioStream, options: AudioOptions, limits: Limits
 ) -> Feed | None:
-    """What decodes the tracks of joined sound. None for a track of the file itself."""
+    """What decodes the tracks of joined audio. None for a track of the file itself."""
     # A part begins at time 0. The whole begins with the first sample.
     start = 0.0 if options.start else audio.start - info.start
     reading = reading_alone(input_options(info, audio, options), start)

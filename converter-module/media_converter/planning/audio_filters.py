@@ -45,7 +45,10 @@ def choose_audio(info: MediaInfo, video: VideoStream | None) -> AudioStream | No
 
 
 def common_sample_rate(sample_rate: int) -> int:
-    """The sample rate of the output: 32, 44.1 or 48 kHz, which every player supports.
+    """The sample rate of an audio file: 32, 44.1 or 48 kHz, which every player supports.
+
+    Opus files, and lossless files up to 192 kHz, have another one: see AudioFormat.sample_rate. The
+    audio of a video has that of video_audio_rate.
 
     Keeps the input's sample rate if possible. Otherwise multiples of 11.025 kHz become 44.1 kHz and
     all others become 48 kHz, so that the ratio is a whole number for every common sample rate.
@@ -100,49 +103,49 @@ def audio_filter(
 ) -> str:
     """The filters that mix to ``channels`` channels and resample, and fill gaps with silence.
 
-    ``fill_start`` says that the output starts with silence if the audio starts after time 0. It
-    must be False if the channels or the sample rate change within the input: ffmpeg restarts the
-    filters at each change, and each restart would add this silence again. ``first`` are filters
-    that come before. The filters mix in floating point. With integers, the resampler would lower
-    everything by 8 dB so that the loudest sum cannot clip, and speech would be too quiet.
+    If ``channels`` is None, the result of output_channels is used. ``fill_start`` says that the
+    output starts with silence if the audio starts after time 0. It must be False if the channels or
+    the sample rate change within the input: ffmpeg restarts the filters at each change, and each
+    restart would add this silence again. ``first`` are filters that come before. The filters mix in
+    floating point. With integers, the resampler would lower everything by 8 dB so that the loudest
+    sum cannot clip, and speech would be too quiet.
     """
-    plain = output_channels(audio)
-    channels = channels or plain
-    mix = "".join(f"{name}," for name in mix_filters(audio))
+    default_channels = output_channels(audio)
+    channels = channels or default_channels
+    mix = mix_filters(audio)
     if _is_ambisonic(audio):
         # The first channel is the omnidirectional one (W).
-        mix = "pan=mono|c0=c0,"
-    elif plain == 1 and audio.channels > 1:
+        mix = ["pan=mono|c0=c0"]
+    elif default_channels == 1 and audio.channels > 1:
         # The file names no layout, and ffmpeg guesses none for so many channels. Mix them equally.
         gain = 1 / audio.channels
-        mix = "pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels)) + ","
-    layout = "mono" if plain == 1 else "stereo"
-    if channels > plain:
+        mix = ["pan=mono|c0=" + "+".join(f"{gain:.6f}*c{i}" for i in range(audio.channels))]
+    times = "async=1:min_hard_comp=0.1" + (":first_pts=0" if fill_start else "")
+    resample = f"aresample={sample_rate}:{times}"
+    layout = "mono" if default_channels == 1 else "stereo"
+    last = [f"aformat=channel_layouts={layout}"]
+    if channels > default_channels:
         # Each output channel gets the whole signal. The resampler would lower both by 3 dB.
-        layout += ",pan=stereo|c0=c0|c1=c0"
-    if channels < plain:
+        last.append("pan=stereo|c0=c0|c1=c0")
+    if channels < default_channels:
         # The mean of both channels. Their sum could clip.
-        layout += ",pan=mono|c0=0.5*c0+0.5*c1"
-    times = ":async=1:min_hard_comp=0.1" + (":first_pts=0" if fill_start else "")
-    return (
-        f"{''.join(f'{name},' for name in first)}{mix}aformat=sample_fmts=fltp,"
-        f"aresample={sample_rate}{times},aformat=channel_layouts={layout}"
-    )
+        last.append("pan=mono|c0=0.5*c0+0.5*c1")
+    return ",".join([*first, *mix, "aformat=sample_fmts=fltp", resample, *last])
 
 
 def video_audio_options(
-    audio: AudioStream, codec: str, filters: Iterable[str], gain: Iterable[str] = ()
+    audio: AudioStream, codec: str, filters: Iterable[str], gain_filters: Iterable[str] = ()
 ) -> list[str]:
     """Output options that encode the audio of a video to ``codec``, which is aac or opus.
 
-    ``filters`` are those of :func:`video_audio_filters`, and ``gain`` are filters that follow.
+    ``filters`` are those of :func:`video_audio_filters`. ``gain_filters`` come after ``filters``.
     """
     mono = output_channels(audio) == 1
     if codec == "opus":
         encoder, bit_rate = "libopus", "64k" if mono else "96k"
     else:
         encoder, bit_rate = "aac", "96k" if mono else "128k"
-    return ["-af", ",".join([*filters, *gain]), "-c:a", encoder, "-b:a", bit_rate]
+    return ["-af", ",".join([*filters, *gain_filters]), "-c:a", encoder, "-b:a", bit_rate]
 
 
 def video_audio_rate(audio: AudioStream, codec: str) -> int:

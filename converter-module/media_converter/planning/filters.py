@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from media_converter.planning.plan import NO_EVIDENCE, Evidence
 from media_converter.probing.media import Ratio, VideoStream
 from media_converter.probing.pixel_shapes import Shapes, spans
 from media_converter.probing.rates import MAX_EARLY
@@ -26,10 +27,13 @@ _SCALER: Final = "bicubic+full_chroma_inp"
 _ANIMATIONS: Final = ("gif", "apng", "webp")
 # A first or last frame that is shown for longer than this is repeated.
 _MIN_HELD_SECONDS: Final = 0.3
-# Frames per second. A video with fewer is a slide show. Its frames are repeated at _REPEATED_RATE.
+# Frames per second. A video with a lower average frame rate counts as a slide show. If the output
+# is trimmed, the fps filter repeats its frames at _REPEATED_RATE.
 _SLIDE_SHOW_RATE: Final = 8
 _REPEATED_RATE: Final = 10
-# A higher rate in the header is often only the timestamp resolution, so it is not used.
+# A higher r_frame_rate is often only the resolution of the timestamps. hold_frames then uses 30 fps
+# for a long first frame. It does not repeat a long last frame, except in APNG and WebP: there it
+# uses the highest frame rate that the output allows.
 _MAX_TRUSTED_RATE: Final = 60
 MATRICES: Final = ("bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc")
 """The matrices from RGB to YUV that the scaler and players know, by ffprobe's names."""
@@ -83,14 +87,14 @@ def flatten(background: str) -> str:
     )
 
 
-def fit_varying(size: tuple[int, int], pixel: str = "sar") -> list[str]:
+def fit_varying(size: tuple[int, int], sar: str = "sar") -> list[str]:
     """The filters that fit frames of any size into ``size``, between black bars.
 
-    ``pixel`` is the shape of their pixels, as an expression of the filter scale.
+    ``sar`` is the sample aspect ratio, as an expression of the filter scale.
     """
     box = f"{size[0]}:{size[1]}"
     return [
-        f"scale='max(2,iw*max(1,{pixel}))':'max(2,ih*max(1,1/({pixel})))'",
+        f"scale='max(2,iw*max(1,{sar}))':'max(2,ih*max(1,1/({sar})))'",
         "setsar=1",
         f"scale={box}:force_original_aspect_ratio=decrease:flags={_SCALER}",
         f"pad={box}:-1:-1",
@@ -98,32 +102,35 @@ def fit_varying(size: tuple[int, int], pixel: str = "sar") -> list[str]:
 
 
 def fit_shapes(size: tuple[int, int], shapes: Shapes) -> str:
-    """The filters that fit frames with pixels of several shapes into ``size``.
+    """The filters that fit frames with several sample aspect ratios into ``size``.
 
-    ffmpeg gives all frames the first shape, so the frames are fitted once for each shape, and the
-    number of a frame says which result is shown. The filter scale could compute the shape from the
-    number, but it would then set up the scaler for each frame.
+    ffmpeg gives all frames the first sample aspect ratio. So split makes a copy of each frame for
+    each ratio, each copy is scaled for its ratio, and overlay shows the copy that is right for the
+    frame number n. A scale expression could depend on n, but scale would then set up its scaler for
+    each frame.
+
+    If the frame size identifies the ratio (``by_size``), one scale expression is enough.
     """
     if shapes.by_size:
-        pixel = "1"
+        sar = "1"
         for (width, height), (x, y) in shapes.by_size:
-            pixel = f"if(eq(iw,{width})*eq(ih,{height}),{x}/{y},{pixel})"
-        return ",".join(fit_varying(size, pixel))
+            sar = f"if(eq(iw,{width})*eq(ih,{height}),{x}/{y},{sar})"
+        return ",".join(fit_varying(size, sar))
     fits, layers = [], []
     grouped = list(spans(shapes.runs))
-    for number, ((x, y), shown) in enumerate(grouped):
-        fits.append(f"[in{number}]{','.join(fit_varying(size, f'{x}/{y}'))}[fit{number}]")
+    for index, ((x, y), shown) in enumerate(grouped):
+        fits.append(f"[in{index}]{','.join(fit_varying(size, f'{x}/{y}'))}[fit{index}]")
         is_shown = "+".join(
             f"gte(n,{first})" + ("" if end is None else f"*lt(n,{end})") for first, end in shown
         )
-        if number:
-            below = "[fit0]" if number == 1 else f"[on{number - 1}]"
-            above = "" if number == len(grouped) - 1 else f"[on{number}]"
-            layers.append(f"{below}[fit{number}]overlay=format=auto:enable='{is_shown}'{above}")
+        if index:
+            below = "[fit0]" if index == 1 else f"[on{index - 1}]"
+            above = "" if index == len(grouped) - 1 else f"[on{index}]"
+            layers.append(f"{below}[fit{index}]overlay=format=auto:enable='{is_shown}'{above}")
     if not layers:
         (x, y), _ = grouped[0]
         return ",".join(fit_varying(size, f"{x}/{y}"))
-    inputs = "".join(f"[in{number}]" for number in range(len(grouped)))
+    inputs = "".join(f"[in{index}]" for index in range(len(grouped)))
     return f"split={len(grouped)}{inputs};" + ";".join([*fits, *layers])
 
 
@@ -132,28 +139,26 @@ def video_filter(
     size: tuple[int, int],
     frame_rate_limit: int | None,
     background: str,
-    *,
-    varying: bool | Shapes = False,
+    evidence: Evidence = NO_EVIDENCE,
     crop_to: tuple[int, int] | None = None,
 ) -> str:
     """The filters that turn decoded frames into frames of ``size`` for the encoder.
 
-    ``varying`` is true if the size of the frames changes. If the shapes of their pixels (sample
-    aspect ratios) change, it has these shapes. If ``crop_to`` is given, the frame is cropped to
-    this size, around its centre.
+    Of ``evidence``, they use whether the frame size or the sample aspect ratio changes. If
+    ``crop_to`` is given, the frame is cropped to this size, around its centre.
     """
     filters = []
     if video.has_alpha:
         filters.append(flatten(background))
     filters += deinterlace(video)
-    if isinstance(varying, Shapes):
+    if evidence.shapes is not None:
         # It uses the frame number, so it comes before the filter that limits the frame rate.
-        filters.append(fit_shapes(size, varying))
-    if has_10ms_frames(video):
+        filters.append(fit_shapes(size, evidence.shapes))
+    if may_have_short_gif_frames(video):
         filters.append(_GIF_TIMESTAMPS)
     elif frame_rate_limit:
         filters.append(limit_frame_rate(frame_rate_limit))
-    if varying is True:
+    if evidence.size_varies and evidence.shapes is None:
         filters += fit_varying(size)
     filters += scale_to_sdr(video, size, crop_to)
     return ",".join(filters)
@@ -165,7 +170,7 @@ def hold_frames(
     last_held_seconds: float | None,
     *,
     is_trimmed: bool,
-    max_frame_rate: int,
+    allowed_frame_rate: int,
 ) -> list[str]:
     """The filter that keeps each frame on the screen for as long as in the input, by repeating it.
 
@@ -174,29 +179,33 @@ def hold_frames(
     its last frame appears; and a range that starts in the middle of a long frame. An empty list if
     the filter is not needed.
 
-    ``first_held_seconds`` is how long the first frame stays on the screen, 0 if it is not known.
-    ``last_held_seconds`` is the same for the last frame, None if it is not known.
-    ``max_frame_rate`` is that of the output.
+    ``first_held_seconds`` is how long the first frame of the range stays on the screen. It is 0 if
+    this is unknown or if the range starts at the start of the input. ``last_held_seconds`` is how
+    long the last frame stays on the screen. It is None if this is unknown or if the output is
+    trimmed. ``allowed_frame_rate`` is the frame rate that the output may not exceed.
     """
+    # An unknown rate counts as 10 fps.
     rate = video.r_frame_rate or (_REPEATED_RATE, 1)
+    is_trusted_rate = _rate(rate) <= _MAX_TRUSTED_RATE
     if first_held_seconds > _MIN_HELD_SECONDS and not is_slide_show(video):
-        return [_fps(rate if _rate(rate) <= _MAX_TRUSTED_RATE else (30, 1), max_frame_rate)]
+        return [_fps(rate if is_trusted_rate else (30, 1), allowed_frame_rate)]
     if is_trimmed and is_slide_show(video):
-        return [_fps((_REPEATED_RATE, 1), max_frame_rate)]
+        return [_fps((_REPEATED_RATE, 1), allowed_frame_rate)]
     holds_last = last_held_seconds is not None and last_held_seconds > _MIN_HELD_SECONDS
-    # A rate that is not known counts as 10.
-    is_plausible = _rate(rate) <= _MAX_TRUSTED_RATE
-    if holds_last and (video.codec in _ANIMATIONS or is_plausible) and not has_10ms_frames(video):
-        return [_fps(rate, max_frame_rate)]
+    may_repeat_last = is_trusted_rate or video.codec in _ANIMATIONS
+    if holds_last and may_repeat_last and not may_have_short_gif_frames(video):
+        return [_fps(rate, allowed_frame_rate)]
     return []
 
 
-def _fps(rate: Ratio, max_frame_rate: int) -> str:
-    return f"fps={rate[0]}/{rate[1]}" if _rate(rate) <= max_frame_rate else f"fps={max_frame_rate}"
+def _fps(rate: Ratio, allowed_frame_rate: int) -> str:
+    if _rate(rate) > allowed_frame_rate:
+        return f"fps={allowed_frame_rate}"
+    return f"fps={rate[0]}/{rate[1]}"
 
 
 def is_slide_show(video: VideoStream) -> bool:
-    """Whether this is a slide show, or another video with few frames per second."""
+    """Whether the video has fewer than 8 frames per second on average. False if this is unknown."""
     rate = video.avg_frame_rate or video.r_frame_rate
     return rate is not None and _rate(rate) < _SLIDE_SHOW_RATE
 
@@ -205,8 +214,11 @@ def _rate(ratio: Ratio) -> float:
     return ratio[0] / ratio[1]
 
 
-def has_10ms_frames(video: VideoStream) -> bool:
-    """Whether this is a GIF with frames shorter than 20 ms, which browsers show for 100 ms."""
+def may_have_short_gif_frames(video: VideoStream) -> bool:
+    """Whether this is a GIF that may have frames shorter than 20 ms: its r_frame_rate is above 50.
+
+    Browsers show such frames for 100 ms.
+    """
     frame_rate = video.r_frame_rate
     return video.codec == "gif" and frame_rate is not None and frame_rate[0] > 50 * frame_rate[1]
 
@@ -227,8 +239,8 @@ def deinterlace(video: VideoStream) -> list[str]:
 def limit_frame_rate(frame_rate_limit: int) -> str:
     """A filter that drops frames where the input has more than ``frame_rate_limit`` per second.
 
-    The output keeps a variable frame rate. With a constant rate, a video of 30 frames per second
-    with a short burst of 120 would have the higher rate from start to end.
+    The output keeps a variable frame rate. With a constant frame rate, a video of 30 fps with a
+    short burst of 120 fps would have ``frame_rate_limit`` frames per second from start to end.
 
     ``ld(0)`` is the time when the next frame is due. A frame may come MAX_EARLY of a period early.
     So 72 frames per second become 60, not 36, and timestamps that are rounded to milliseconds do no
@@ -273,19 +285,20 @@ def scale_to_sdr(
     """
     scale = f"scale={size[0]}:{size[1]}:flags={_SCALER}"
     crop = [f"crop={crop_to[0]}:{crop_to[1]}"] if crop_to else []
-    last = ["setsar=1", "format=yuv420p", *crop]
+    last = ["setsar=1", "format=yuv420p"]
     if is_wide_gamut(video):
         if video.color_space not in ("", *MATRICES):
             scale = f"setparams=colorspace=bt2020nc,{scale}"
-        # Crop first: the next filters hold up to 12 bytes per pixel.
-        return [scale, *crop, "format=yuv420p10le", *_narrow_gamut(video), *last[:2]]
+        # Crop before the conversion of colours, because its filters hold up to 12 bytes per pixel.
+        return [scale, *crop, "format=yuv420p10le", *_narrow_gamut(video), *last]
     if video.pixel_format.startswith(_RGB) or video.has_alpha:
         tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
-        return [f"{scale}:out_color_matrix=bt709:out_range=tv", "format=yuv420p", tags, *last]
+        convert = f"{scale}:out_color_matrix=bt709:out_range=tv"
+        return [convert, "format=yuv420p", tags, *last, *crop]
     named = set_colour_tags(video)
     if video.full_range:
-        return [*named, f"{scale}:in_range=pc:out_range=tv", *last]
-    return [*named, scale, *last]
+        return [*named, f"{scale}:in_range=pc:out_range=tv", *last, *crop]
+    return [*named, scale, *last, *crop]
 
 
 def _narrow_gamut(video: VideoStream) -> list[str]:

@@ -51,7 +51,7 @@ def plan_image(
     refuse_too_large(info, pages)
     ground = options.background or background
     flattens = options.background is not None and info.has_alpha and output_format != "jpeg"
-    cuts_frames = keeps_frames and fit.is_cut
+    cuts_frames = keeps_frames and fit.is_cropped
     # A second step is needed for what `vips thumbnail` cannot do, and for a saver that libvips
     # blocks together with its loader.
     is_staged = flattens or cuts_frames or output_format == "jxl"

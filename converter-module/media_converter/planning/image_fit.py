@@ -1,4 +1,4 @@
-"""Decides the size of an image and what is cut off. Nothing is ever enlarged."""
+"""Decides the size of an image and how it is cropped. Nothing is ever enlarged."""
 
 from typing import Final, NamedTuple
 
@@ -9,9 +9,10 @@ FIT_COVER: Final = "cover"
 
 
 class Fit(NamedTuple):
-    """``size`` is that of the output, ``scaled`` that of the whole image before it is cut.
+    """The size of the output, and how the image or frame is scaled and cropped to it.
 
-    ``warning`` is empty if the output has the size that was asked for.
+    ``size`` is the size of the output. ``scaled`` is the size of the whole image or frame before it
+    is cropped. ``warning`` is set if the fit is cover and the output is smaller than requested.
     """
 
     size: tuple[int, int]
@@ -19,20 +20,20 @@ class Fit(NamedTuple):
     warning: str = ""
 
     @property
-    def is_cut(self) -> bool:
-        """Whether a part of the image is cut off."""
+    def is_cropped(self) -> bool:
+        """Whether a part of the image or frame is cropped."""
         return self.size != self.scaled
 
     @property
     def kept(self) -> tuple[float, float]:
-        """The share of the width and of the height that is not cut off."""
+        """The fraction of the width and of the height that is not cropped."""
         return self.size[0] / self.scaled[0], self.size[1] / self.scaled[1]
 
 
 def fit_image(image: tuple[int, int], options: ImageOptions) -> Fit:
     """How an image of this displayed size becomes the output.
 
-    With the fit cover, an image that is smaller than the box is only cut to its aspect ratio.
+    With the fit cover, an image that is smaller than the box is only cropped to its aspect ratio.
     """
     box = (options.width, options.height)
     if options.fit != FIT_COVER:
@@ -55,12 +56,12 @@ def fit_image(image: tuple[int, int], options: ImageOptions) -> Fit:
 def position(fit: Fit, gravity: str) -> str:
     """What libvips calls the part that remains: low, high, centre, attention or entropy.
 
-    Only one side is cut. Low is its left or upper end.
+    Only one side is cropped. Low is its left or upper end.
     """
     if gravity in ("attention", "entropy", "centre"):
         return gravity
-    cuts_width = fit.scaled[0] > fit.size[0]
-    low, high = ("west", "east") if cuts_width else ("north", "south")
+    crops_width = fit.scaled[0] > fit.size[0]
+    low, high = ("west", "east") if crops_width else ("north", "south")
     ends = {low: "low", high: "high"}
     return next((ends[word] for word in gravity.split("-") if word in ends), "centre")
 

@@ -106,7 +106,7 @@ def estimate(
             loader_bytes += _ANIMATED_WEBP_LOADER_BYTES * input_pixels * pages
         elif not info.held_bytes:
             loader_bytes += _SCALED_WEBP_BYTES * scaled_pixels
-    staged_bytes = 3 * scaled_pixels if fit.is_cut else 0
+    staged_bytes = 3 * scaled_pixels if fit.is_cropped else 0
     if is_staged:
         # In memory: the scaled image, and of an animation also its frames after they are cut.
         staged_bytes += _STAGED_BYTES * (scaled_pixels + (output_pixels if pages > 1 else 0))

@@ -1,4 +1,4 @@
-"""Finds sound that a camera or a recorder stores as one mono track per channel, and joins it.
+"""Finds audio that a camera or a recorder stores as one mono track per channel, and joins it.
 
 Most files with several tracks have alternatives, such as languages or a commentary: a player plays
 one of them. In MXF and QuickTime files, professional cameras and recorders store left and right, or
@@ -27,13 +27,13 @@ _MAX_DURATION_DIFFERENCE: Final = 1.0
 """Seconds. A recorder may end its tracks one after the other."""
 # There may be more samples than a WAV file can state.
 JOINED_INPUT: Final = ("-f", "wav", "-ignore_length", "1", "-i", f"pipe:{JOINED_FD}")
-"""Options that open joined sound as the second input."""
+"""Options that open joined audio as the second input."""
 JOINED_MAP: Final = "1:0"
-"""What ffmpeg calls joined sound."""
+"""The -map argument of joined audio."""
 
 
 def join(info: MediaInfo, chosen: AudioStream) -> AudioStream:
-    """The sound with a channel for each track, if the tracks of a file are channels.
+    """The audio with a channel for each track, if the tracks of a file are channels.
 
     Otherwise ``chosen``. All tracks of the file must be mono and match. If the file has another
     track, too, such as a stereo mix, nothing is joined.
@@ -57,9 +57,9 @@ def join(info: MediaInfo, chosen: AudioStream) -> AudioStream:
 def _stores_channels_as_tracks(info: MediaInfo, tracks: Iterable[AudioStream]) -> bool:
     """Whether files like this one have a track for each channel.
 
-    A QuickTime player plays all tracks that are enabled, which ffprobe calls default. So the sound
-    is one recording if all are enabled. Programs that write uncompressed sound often enable only
-    the first track, but a file with uncompressed sound is for editing: its tracks are channels.
+    A QuickTime player plays all tracks that are enabled, which ffprobe calls default. So the audio
+    is one recording if all are enabled. Programs that write uncompressed audio often enable only
+    the first track, but a file with uncompressed audio is for editing: its tracks are channels.
     MP4 files are for viewers, and have alternatives.
     """
     if info.container == _MXF:
@@ -81,22 +81,22 @@ def _matches(track: AudioStream, first: AudioStream) -> bool:
         and track.language == first.language
         and track.title == first.title
         and abs(track.start - first.start) <= _MAX_START_DIFFERENCE
-        and _last_equally_long(track.duration, first.duration)
+        and _have_similar_durations(track.duration, first.duration)
     )
 
 
-def _last_equally_long(one: float | None, other: float | None) -> bool:
+def _have_similar_durations(one: float | None, other: float | None) -> bool:
     if one is None or other is None:
         return one is other
     return abs(one - other) <= _MAX_DURATION_DIFFERENCE
 
 
 def mix_filters(audio: AudioStream) -> list[str]:
-    """The filter that mixes more than two joined tracks to stereo. Empty for other sound.
+    """The filter that mixes more than two joined tracks to stereo. Empty for other audio.
 
     The first of each pair of tracks is on the left, the second on the right. The last of an odd
     number is on both sides. Each side is divided by the square root of the number of its tracks. So
-    a silent track makes the others only slightly quieter, and different sounds keep their level.
+    a silent track makes the others only slightly quieter, and different signals keep their level.
     """
     channels = len(audio.joined)
     if channels <= 2:
@@ -109,13 +109,13 @@ def mix_filters(audio: AudioStream) -> list[str]:
     return [f"pan=stereo|c0={sides[0]}|c1={sides[1]}"]
 
 
-def sound_input(audio: AudioStream | None) -> list[str]:
-    """Options that open joined sound as the second input. Empty for a track of the file itself."""
+def audio_input(audio: AudioStream | None) -> list[str]:
+    """Options that open joined audio as the second input. Empty for a track of the file itself."""
     return list(JOINED_INPUT) if audio and audio.joined else []
 
 
-def sound_map(audio: AudioStream) -> str:
-    """What ffmpeg calls the stream."""
+def audio_map(audio: AudioStream) -> str:
+    """The -map argument of the audio stream."""
     return JOINED_MAP if audio.joined else f"0:{audio.stream_index}"
 
 
@@ -128,7 +128,7 @@ def feed(
     *,
     varies: bool = False,
 ) -> Feed | None:
-    """What decodes the tracks of joined sound. None for a track of the file itself.
+    """What decodes the tracks of joined audio. None for a track of the file itself.
 
     ``reading`` is how the requested part of a track is read: the part then starts at time 0. A
     track that starts later, or that has a gap, is filled with silence, so that all tracks remain in

@@ -44,7 +44,7 @@ def measure_step(
     """Build the step that measures a stream, such as 1 or ``a:0``, after ``filters``.
 
     ``seconds`` is how much of what leaves the filters is measured, None for all of it. A feed
-    stands for the sound that it decodes.
+    stands for the audio that it decodes.
     """
     argv = ffmpeg_command(limits, input_options, demuxer_options=demuxer_options)
     tracks = stream if isinstance(stream, Feed) else None

@@ -48,11 +48,12 @@ def choose_encoder_settings(
 ) -> Encoder:
     """The first settings of the codec that fit the memory limit, and the most threads that fit.
 
-    Less lookahead makes the file larger, but keeps the quality.
+    Reduces the number of threads before it chooses settings with less lookahead. Each additional
+    thread holds more frames in memory, and with the same CPU quota, fewer threads are only a little
+    slower. Less lookahead makes the file larger, but keeps the quality.
 
-    Reduces the threads first: each thread holds more frames, and under the same CPU quota fewer
-    threads cost little time. Raises ConversionError with the reason NeedsMemory if nothing fits.
-    The message names the smallest sufficient limit.
+    Raises ConversionError with the reason NeedsMemory if nothing fits. The message names the
+    smallest sufficient limit.
     """
     if limits.memory is None:
         return CODECS[codec].settings[0], limits.threads
@@ -95,11 +96,12 @@ class Sharing(NamedTuple):
     fits: bool
 
 
-def share(video: VideoStream, wanted: Sequence[EncodedVideo], limits: Limits) -> Sharing:
-    """Share threads and memory between the encoders of several outputs.
+def share_threads(video: VideoStream, wanted: Sequence[EncodedVideo], limits: Limits) -> Sharing:
+    """Divide the threads between the encoders of several outputs.
 
-    Each encoder has the settings that it would have alone, so sharing never makes a file larger.
-    Raises ConversionError with the reason NeedsMemory if one does not even fit alone.
+    Also checks whether all encoders together fit the memory limit. Each encoder keeps the settings
+    that it would have alone, so no file becomes larger. Raises ConversionError with the reason
+    NeedsMemory if an encoder does not fit alone.
     """
     pixels = sum(width * height for (width, height), _ in wanted)
     encoders = []
@@ -136,7 +138,7 @@ def next_batch(
     """
     numbers, waiting = [0], []
     for number, each in enumerate(wanted[1:], 1):
-        sharing = share(video, [*(wanted[other] for other in numbers), each], limits)
+        sharing = share_threads(video, [*(wanted[other] for other in numbers), each], limits)
         if sharing.fits:
             numbers.append(number)
         else:

@@ -20,7 +20,7 @@ NO_METADATA: Final = ("-map_metadata", "-1", "-map_chapters", "-1")
 
 An audio output then gets back the tags of :mod:`planning.tags`.
 """
-_EPSILON: Final = 0.0005
+_ROUNDING_MARGIN_SECONDS: Final = 0.0005
 PROGRESS: Final = ("-nostats", "-stats_period", "1", "-progress", "pipe:1")
 """Options that print progress on standard output, once per second."""
 
@@ -46,18 +46,21 @@ WHOLE: Final = (1.0, 1.0)
 """The whole frame: nothing is cropped."""
 
 
-class Writing(NamedTuple):
-    """How ffmpeg writes one video. :mod:`planning.together` makes the command for one or several.
+class OutputParts(NamedTuple):
+    """The parts of the ffmpeg command for one output video.
 
-    ``command_start`` is the command up to the inputs. ``video`` is the index of the stream that is
-    read. ``audio`` is what ffmpeg calls the sound, such as 0:1. ``video_options`` are the output
-    options of the video. ``audio_options`` encode the audio, and are empty if it is copied.
-    ``duration`` limits the output, in seconds. ``muxer`` are the options of the container.
+    :mod:`planning.together` makes the command for one or several videos from them.
+
+    ``command_start`` is the command up to and including the inputs. ``video_index`` is the stream
+    index of the video in input 0. ``audio_map`` is the -map argument of the audio, such as 0:1, and
+    None if the output has no audio. ``video_options`` are the output options of the video.
+    ``audio_options`` encode the audio, and are empty if it is copied. ``duration`` limits the
+    output, in seconds. ``muxer`` are the options of the container.
     """
 
     command_start: tuple[str, ...]
-    video: int
-    audio: str | None
+    video_index: int
+    audio_map: str | None
     video_options: tuple[str, ...]
     audio_options: tuple[str, ...]
     duration: float | None
@@ -69,10 +72,10 @@ class ConversionPlan(NamedTuple):
 
     ``summary`` is a line for the log. ``duration`` is how many seconds of media the step
     processes. It is for progress only and may be an estimate. ``video_index`` and ``audio_index``
-    are the streams that it reads; ``joined`` are the tracks if the sound is joined from several.
-    ``save`` is an optional second step. It reads what the first step
-    wrote to memory, and writes the output. ``kept`` is the fraction of the displayed width and
-    height that is not cropped. ``writing`` is set for videos.
+    are the streams that it reads. ``joined`` are the tracks if the audio is joined from several.
+    ``save`` is an optional second step. It reads what the first step wrote to memory, and writes
+    the output. ``kept`` is the fraction of the displayed width and height that is not cropped.
+    ``output_parts`` is set for videos.
     """
 
     step: Step
@@ -88,11 +91,11 @@ class ConversionPlan(NamedTuple):
     save: Step | None = None
     warnings: tuple[str, ...] = ()
     kept: tuple[float, float] = WHOLE
-    writing: Writing | None = None
+    output_parts: OutputParts | None = None
 
     @property
     def audio_indexes(self) -> tuple[int, ...]:
-        """The streams of the input that the sound comes from."""
+        """The streams of the input that the audio comes from."""
         return self.joined or (() if self.audio_index is None else (self.audio_index,))
 
 
@@ -105,9 +108,10 @@ class Position(NamedTuple):
     """The frame that a player shows at ``time``, and where to seek to decode it.
 
     Times are seconds from the start of the file. ``frame_time`` is when the frame appears, and
-    ``frame_duration`` is how long it is shown. If the packets have no timestamps, ``frame_time`` is
-    None and ``frame_duration`` is 0. ``seek`` is None for the start of the file. ``origin`` is the
-    first timestamp of the file.
+    ``frame_duration`` is how long it is shown. ``frame_time`` is None and ``frame_duration`` is 0
+    if the frame is not known: the packets have no timestamps, the timestamps restart, or no frame
+    is found. ``seek`` is None for the start of the file. ``origin`` is the first timestamp of the
+    file.
     """
 
     time: float
@@ -141,8 +145,9 @@ class Evidence(NamedTuple):
 
     ``may_copy`` says which streams may still be copied. ``position`` is the frame that is shown
     when the range starts, None if the range starts at the start of the input. ``size_varies``: the
-    frame size changes within the input. ``audio_varies``: the channel count or the sample rate
-    changes. ``last_held_seconds`` is how long the last frame is shown, None if it is not known.
+    frame size changes within the input. Always true if ``shapes`` is set, because the filters for
+    shapes fit any size. ``audio_varies``: the channel count or the sample rate changes.
+    ``last_held_seconds`` is how long the last frame is shown, None if it is not known.
     ``gain`` gives the audio the requested loudness. ``shapes`` are the sample aspect ratios, None
     if all frames have the one that the file states. ``rates`` are measured from the packets of the
     range, None if they were not read.
@@ -212,9 +217,10 @@ def read_from(position: Position) -> Reading:
         options.append("-copyts")
         begin = position.origin + position.time
         first = position.origin + position.frame_time
-    # Times are rounded to six decimal places. Without this margin, the rounding could drop the
-    # first frame of the range.
-    video = [f"select='gte(t,{first - _EPSILON:.6f})'", f"setpts='max(PTS-{begin:.6f}/TB,0)'"]
+    # Select frames from slightly before the range on. Otherwise rounded times could drop its first
+    # frame.
+    select = f"select='gte(t,{first - _ROUNDING_MARGIN_SECONDS:.6f})'"
+    video = [select, f"setpts='max(PTS-{begin:.6f}/TB,0)'"]
     audio = [f"atrim=start={begin:.6f}", f"asetpts=PTS-{begin:.6f}/TB"]
     return Reading(tuple(options), tuple(video), tuple(audio))
 
@@ -276,7 +282,8 @@ def luma_step(
     """
     options = [] if from_start else ["-noaccurate_seek", *trim_options(start, None)]
     argv = ffmpeg_command(limits, options)
-    chain = [f"select='gte(t,{start - _EPSILON:.6f})'"] if from_start else []
+    first = start - _ROUNDING_MARGIN_SECONDS
+    chain = [f"select='gte(t,{first:.6f})'"] if from_start else []
     chain += [f"crop=iw*{kept[0]:.4f}:ih*{kept[1]:.4f}"] if kept != WHOLE else []
     chain += ["scale=16:16:out_range=pc", "format=gray"]
     argv += ["-map", f"0:{stream_index}", "-vf", ",".join(chain)]

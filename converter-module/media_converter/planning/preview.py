@@ -15,6 +15,7 @@ from media_converter.planning.plan import (
     OUTPUT_URL,
     PROGRESS,
     ConversionPlan,
+    Evidence,
     Expected,
     Position,
     ffmpeg_command,
@@ -188,7 +189,9 @@ def _input(video: VideoStream, part: Part) -> list[str]:
 
 def _filters(video: VideoStream, part: Part, look: Look, rate: Ratio, frames: int) -> str:
     filters = [*read_from(part.position).video_filters]
-    filters.append(video_filter(video, look.size, None, look.background, varying=True))
+    # Nothing is known of the frames, so fit frames of any size.
+    evidence = Evidence(size_varies=True)
+    filters.append(video_filter(video, look.size, None, look.background, evidence))
     filters += [f"fps={rate[0]}/{rate[1]}:start_time=0:eof_action=pass", f"trim=end_frame={frames}"]
     return ",".join(filters)
 

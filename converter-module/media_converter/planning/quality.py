@@ -1,7 +1,8 @@
 """Computes the bit rate limit for each value of the option quality.
 
-The encoder keeps the quality of all frames the same. Film grain and noise can take 20 times as many
-bits as other frames, so the bit rate has a limit. A video over the limit is not copied either.
+With CRF, the encoder aims at constant quality. Frames with film grain or noise can take 20 times as
+many bits as other frames, so the bit rate has a limit. A video above the limit is encoded, not
+copied.
 """
 
 from typing import Final, NamedTuple

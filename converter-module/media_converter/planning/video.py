@@ -20,28 +20,29 @@ from media_converter.planning.audio_filters import audio_decoder_options
 from media_converter.planning.filters import (
     MATRICES,
     decoder_options,
-    has_10ms_frames,
     hold_frames,
     is_slide_show,
+    is_wide_gamut,
+    may_have_short_gif_frames,
     video_filter,
 )
-from media_converter.planning.joined_tracks import sound_input, sound_map
+from media_converter.planning.joined_tracks import audio_input, audio_map
 from media_converter.planning.plan import (
     NO_EVIDENCE,
     ConversionPlan,
     Evidence,
     Expected,
+    OutputParts,
     Position,
-    Writing,
     ffmpeg_command,
     trimmed_duration,
 )
 from media_converter.planning.quality import DEFAULT_QUALITY, bit_rate_limit
 from media_converter.planning.together import output_command
+from media_converter.planning.video_audio import plan_encoded_audio, reading_of, wanted_audio
 from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
 from media_converter.planning.video_codecs import CODECS, CONTAINERS
 from media_converter.planning.video_fit import fit_video
-from media_converter.planning.video_sound import plan_encoded_audio, reading_of, wanted_audio
 from media_converter.probing.media import AudioStream, MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
 from media_converter.step import Feed, Stdout, Step
@@ -51,14 +52,15 @@ MAX_FRAME_RATE: Final = 60
 
 # Containers whose timestamps can be copied unchanged, as ffprobe's format_name.
 _COPYABLE_CONTAINERS: Final = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv")
-_COPYABLE_PROFILES: Final = frozenset({"Constrained Baseline", "Baseline", "Main", "High"})
-_MAX_LEVEL: Final = 52  # level 5.2
-_MAX_SAMPLE_RATE: Final = 48_000
-_MAX_AUDIO_BIT_RATE: Final = 400_000
+# Limits for stream copy. Level 52 is 5.2.
+_COPYABLE_H264_PROFILES: Final = frozenset({"Constrained Baseline", "Baseline", "Main", "High"})
+_MAX_COPIED_H264_LEVEL: Final = 52
+_MAX_COPIED_SAMPLE_RATE: Final = 48_000
+_MAX_COPIED_AUDIO_BIT_RATE: Final = 400_000
 
-
-# In these containers, the time base is one frame: too coarse for a range of a slide show. So the
-# fps filter of hold_frames, which makes it finer, comes before the filters of the range.
+# AVI and Ogg have a time base of one frame. In a slide show, a frame can last seconds, so the range
+# could not start between two frames. For these containers, the fps filter of hold_frames comes
+# first: its time base is usually finer.
 _CONTAINERS_WITH_COARSE_TIME_BASE: Final = ("avi", "ogg")
 
 # The last frame counts as at least this long. Its packet may state no duration, or a shorter one.
@@ -92,7 +94,7 @@ def plan_video(
     audio = wanted_audio(info, video, options)
     fit = fit_video(video.displayed_size, options)
     size = fit.size
-    source_end = _streams_duration(info, video, audio, evidence.rates)
+    source_duration = _source_duration(info, video, audio, evidence.rates)
     encodes_video = not (
         may_copy.video
         and evidence.shapes is None
@@ -123,18 +125,17 @@ def plan_video(
             fit.scaled,
             rate_limit,
             background,
-            varying=evidence.shapes or evidence.size_varies,
-            crop_to=size if fit.is_cut else None,
+            evidence,
+            crop_to=size if fit.is_cropped else None,
         )
         is_trimmed = position is not None or options.duration is not None
-        # How long the first frame stays on the screen after the range starts.
         first_held_seconds = position.seconds_left() if position else 0.0
         hold = hold_frames(
             video,
             first_held_seconds,
             evidence.last_held_seconds,
             is_trimmed=is_trimmed,
-            max_frame_rate=allowed_frame_rate(options),
+            allowed_frame_rate=allowed_frame_rate(options),
         )
         chain = [*reading.video_filters, filters, *hold]
         if (
@@ -147,16 +148,16 @@ def plan_video(
         _refuse_too_small(size, options.codec)
         encoder = encoder or memory.choose_encoder_settings(video, size, limits, options.codec)
         video_options += _encoder_options(video, options, size, encoder, evidence.rates)
-    writing = Writing(
-        command_start=(*command_start, *sound_input(audio)),
-        video=video.stream_index,
-        audio=sound_map(audio) if audio else None,
+    output_parts = OutputParts(
+        command_start=(*command_start, *audio_input(audio)),
+        video_index=video.stream_index,
+        audio_map=audio_map(audio) if audio else None,
         video_options=tuple(video_options),
         audio_options=audio_options,
         duration=options.duration,
         muxer=container.muxer,
     )
-    argv = output_command([writing])
+    argv = output_command([output_parts])
 
     return ConversionPlan(
         step=Step(
@@ -170,13 +171,13 @@ def plan_video(
             video_codec=options.codec if encodes_video else video.codec,
             audio_codec=_audio_codec(audio, container.audio_codec, encodes_audio),
             size=size,
-            duration=_expected_duration(info, source_end, options),
+            duration=_expected_duration(info, source_duration, options),
             video_duration=_expected_duration(info, video.duration, options),
             audio_duration=_expected_duration(info, audio.duration, options) if audio else None,
         ),
         summary=f"{_video_summary(video, size, options.codec if encodes_video else '')}; "
         f"{_audio_summary(audio, container.audio_codec if encodes_audio else '')}",
-        duration=trimmed_duration(source_end, options.start, options.duration),
+        duration=trimmed_duration(source_duration, options.start, options.duration),
         video_index=video.stream_index,
         audio_index=audio.stream_index if audio else None,
         copies_video=not encodes_video,
@@ -184,7 +185,7 @@ def plan_video(
         start=options.start,
         joined=audio.joined if audio else (),
         kept=fit.kept,
-        writing=writing,
+        output_parts=output_parts,
     )
 
 
@@ -228,8 +229,7 @@ def can_copy_video(
         and not video.has_alpha
         and video.pixel_format == "yuv420p"
         and not video.full_range
-        and not video.is_hdr
-        and video.color_primaries != "bt2020"
+        and not is_wide_gamut(video)
         and video.color_space in ("", *MATRICES)
         and video.field_order == "progressive"
         and _frame_rate_limit(video, options, rates) is None
@@ -244,7 +244,7 @@ def can_copy_video(
 def _can_copy_codec(video: VideoStream, options: VideoOptions) -> bool:
     """Whether this codec may be copied into the container, and the options request no other."""
     if video.codec == "h264" and not (
-        video.profile in _COPYABLE_PROFILES and video.level <= _MAX_LEVEL
+        video.profile in _COPYABLE_H264_PROFILES and video.level <= _MAX_COPIED_H264_LEVEL
     ):
         return False
     copyable_codecs = CONTAINERS[options.container].copyable_video_codecs
@@ -260,8 +260,8 @@ def can_copy_audio(info: MediaInfo, audio: AudioStream, options: VideoOptions) -
         and audio.codec in CONTAINERS[options.container].copyable_audio_codecs
         and (audio.codec != "aac" or audio.profile in ("LC", "HE-AAC", "HE-AACv2"))
         and audio.channels <= 2
-        and audio.sample_rate <= _MAX_SAMPLE_RATE
-        and (audio.bit_rate or 0) <= _MAX_AUDIO_BIT_RATE
+        and audio.sample_rate <= _MAX_COPIED_SAMPLE_RATE
+        and (audio.bit_rate or 0) <= _MAX_COPIED_AUDIO_BIT_RATE
     )
 
 
@@ -322,7 +322,7 @@ def _encoder_options(
     # same 100 ms, with setpts. setpts leaves the last frame without a duration. A constant rate of
     # 10 frames per second gives it 100 ms, and more if maxFrameRate is lower than 10.
     allowed_rate = allowed_frame_rate(options)
-    is_slowed_gif = has_10ms_frames(video)
+    is_slowed_gif = may_have_short_gif_frames(video)
     argv = (
         ["-fps_mode", "cfr", "-r", f"{min(10, allowed_rate)}"]
         if is_slowed_gif
@@ -351,14 +351,14 @@ def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
         )
 
 
-def _streams_duration(
+def _source_duration(
     info: MediaInfo, video: VideoStream, audio: AudioStream | None, rates: Rates | None
 ) -> float | None:
-    """The approximate end of the streams that the output uses, in seconds from the input's start.
+    """How long the streams that the output uses last, in seconds from the start of the input.
 
-    It is the duration of the file if the output has audio, and otherwise that of the video stream.
-    If that is unknown, and the file has audio, which could be longer, it is the time of the last
-    frame in the requested range.
+    May be approximate. With audio: the duration of the file. Without audio: the duration of the
+    video stream. If the stream states none, and the file has audio that the output leaves out: the
+    time of the last frame in the range. In all other cases: the duration of the file.
     """
     if audio is not None:
         return info.duration

@@ -15,7 +15,7 @@ def choose_video(info: MediaInfo) -> VideoStream:
     """
     if info.video:
         refuse_too_large(info.video[0])
-        _refuse_unknown_colours(info.video[0])
+        _refuse_reserved_matrix(info.video[0])
         return info.video[0]
     undecodable = [name for name in info.undecodable if name.startswith("video")]
     if undecodable:
@@ -59,8 +59,11 @@ def refuse_too_large(video: VideoStream) -> None:
         )
 
 
-def _refuse_unknown_colours(video: VideoStream) -> None:
-    """Raise ConversionError (UnsupportedFormat) if the video's colour matrix is in no standard."""
+def _refuse_reserved_matrix(video: VideoStream) -> None:
+    """Raise ConversionError (UnsupportedFormat) if color_space is reserved.
+
+    No standard defines this matrix.
+    """
     if video.color_space == "reserved":
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,

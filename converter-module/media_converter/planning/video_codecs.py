@@ -45,40 +45,43 @@ class VideoCodec(NamedTuple):
         bit_rate_limit: int,
         frame_rate: float,
     ) -> list[str]:
-        """Output options. ``bit_rate_limit`` is in bit/s, for at most ``frame_rate`` frames/s."""
+        """Output options. ``bit_rate_limit`` is in bit/s.
+
+        ``frame_rate`` is the highest frame rate of the output. Only SVT-AV1 needs it.
+        """
         settings, threads = encoder
         limit = int(bit_rate_limit * self.limit_factor)
-        argv = _WRITERS[self.name](settings, threads, limit, frame_rate)
+        argv = _ENCODER_OPTIONS[self.name](settings, threads, limit, frame_rate)
         argv += ["-crf", str(self.crf[quality]), "-maxrate", str(limit)]
         # The VBV buffer holds one second at the limit. So 10 s of video have at most as many bits
         # as 11 s at the limit: 110 %.
         return [*argv, "-bufsize", str(limit), "-threads:v", str(threads)]
 
 
-def _h264(settings: EncoderSettings, _threads: int, _limit: int, _rate: float) -> list[str]:
+def _h264_options(settings: EncoderSettings, _threads: int, _limit: int, _rate: float) -> list[str]:
     # By default, the encoder writes the captions of the input.
     argv = ["-c:v", "libx264", "-preset", settings.preset, "-a53cc", "0"]
     return [*argv, "-x264-params", settings.parameters, "-profile:v", "high"]
 
 
-def _hevc(settings: EncoderSettings, threads: int, _limit: int, _rate: float) -> list[str]:
+def _hevc_options(settings: EncoderSettings, threads: int, _limit: int, _rate: float) -> list[str]:
     # Apple's players need hvc1: the parameter sets are in the header only.
     argv = ["-c:v", "libx265", "-preset", settings.preset, "-tag:v", "hvc1", "-a53cc", "0"]
     shared = f"pools={threads}:frame-threads=1:log-level=error"
     return [*argv, "-x265-params", ":".join(filter(None, (shared, settings.parameters)))]
 
 
-def _av1(settings: EncoderSettings, threads: int, _limit: int, rate: float) -> list[str]:
+def _av1_options(settings: EncoderSettings, threads: int, _limit: int, rate: float) -> list[str]:
     argv = ["-c:v", "libsvtav1", "-preset", settings.preset]
     parallel = f"lp={min(threads, _MAX_LP)}"
-    # The filter setpts removes the frame rate. Then ffmpeg gives the encoder that of the time base,
-    # often 1000, and the encoder rejects more than 240.
+    # After the filter setpts, the frame rate is unknown. ffmpeg then passes the inverse of the time
+    # base, often 1000 fps, and SVT-AV1 rejects more than 240 fps.
     fps = f"fps-num={max(1000, round(rate * 1000))}:fps-denom=1000"
     parameters = filter(None, (parallel, fps, settings.parameters))
     return [*argv, "-svtav1-params", ":".join(parameters)]
 
 
-def _vp9(settings: EncoderSettings, _threads: int, limit: int, _rate: float) -> list[str]:
+def _vp9_options(settings: EncoderSettings, _threads: int, limit: int, _rate: float) -> list[str]:
     argv = ["-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", settings.preset]
     argv += ["-row-mt", "1", "-tile-columns", "2", "-lag-in-frames", settings.parameters]
     argv += ["-auto-alt-ref", "0"] if settings.parameters == "0" else []
@@ -88,7 +91,14 @@ def _vp9(settings: EncoderSettings, _threads: int, limit: int, _rate: float) -> 
 
 _MAX_LP: Final = 6
 """The highest level of parallelism of SVT-AV1."""
-_WRITERS: Final = MappingProxyType({"h264": _h264, "hevc": _hevc, "av1": _av1, "vp9": _vp9})
+_ENCODER_OPTIONS: Final = MappingProxyType(
+    {
+        "h264": _h264_options,
+        "hevc": _hevc_options,
+        "av1": _av1_options,
+        "vp9": _vp9_options,
+    }
+)
 
 CODECS: Final[Mapping[str, VideoCodec]] = MappingProxyType(
     {

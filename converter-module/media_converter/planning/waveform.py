@@ -12,7 +12,7 @@ from media_converter.planning.audio_filters import (
     audio_decoder_options,
     reading_alone,
 )
-from media_converter.planning.joined_tracks import feed, sound_input, sound_map
+from media_converter.planning.joined_tracks import audio_input, audio_map, feed
 from media_converter.planning.plan import ConversionPlan, Expected, ffmpeg_command
 from media_converter.probing.media import AudioStream, MediaInfo
 from media_converter.step import Stdout, Step
@@ -51,7 +51,7 @@ def plan_waveform(
     ]
     read = audio_decoder_options(audio)
     argv = ffmpeg_command(limits, read, demuxer_options=info.demuxer_options)
-    argv += [*sound_input(audio), "-map", sound_map(audio), "-af", ",".join(filters)]
+    argv += [*audio_input(audio), "-map", audio_map(audio), "-af", ",".join(filters)]
     argv += ["-nostats", "-f", "null", "-"]
     is_drawing = output_format == "png"
     return ConversionPlan(

@@ -16,7 +16,7 @@ class Files(NamedTuple):
     """The descriptors that a tool inherits. It opens them as INPUT, OUTPUT and COVER_PATH.
 
     ``cover`` is also the ICC profile for libvips, which opens it as PROFILE. A tool with several
-    outputs opens them by step.output_path. ``joined`` is the pipe with joined sound.
+    outputs opens them by step.output_path. ``joined`` is the pipe with joined audio.
     """
 
     source: int

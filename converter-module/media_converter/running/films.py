@@ -32,7 +32,7 @@ from media_converter.running.transcode import (
     run_plans,
     survey_input,
 )
-from media_converter.running.video_sound import with_loudness
+from media_converter.running.video_audio import with_loudness
 from media_converter.typed_options import VideoOptions
 
 # If ffmpeg ends for another reason, one of several outputs may be the cause.
@@ -198,7 +198,7 @@ def _that_fit(outputs: list[_VideoOutput], video: VideoStream) -> list[_VideoOut
 
 def _share(batch: list[_VideoOutput], video: VideoStream) -> memory.Sharing:
     wanted = [encoded_as(video, output.options) for output in batch]
-    return memory.share(video, wanted, batch[0].run.limits)
+    return memory.share_threads(video, wanted, batch[0].run.limits)
 
 
 def _plan_together(

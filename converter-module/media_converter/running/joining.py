@@ -1,4 +1,4 @@
-"""Joins mono tracks to sound with one channel per track, while two tools run.
+"""Joins mono tracks to audio with one channel per track, while two tools run.
 
 One tool decodes the tracks to a pipe each. A thread takes one sample of each track in turn, and
 writes them as a WAV file to the pipe that the other tool reads. No file is written.
@@ -121,7 +121,7 @@ class Tracks:
 class Joiner:
     """Joins what it reads from pipes, in a thread, and closes all of them at the end.
 
-    ``stopped`` says that the reader of the joined sound wanted no more. ``apart`` says that the
+    ``stopped`` says that the reader of the joined audio wanted no more. ``apart`` says that the
     tracks are stored too far apart to be joined.
     """
 

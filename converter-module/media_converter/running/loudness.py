@@ -109,7 +109,7 @@ def measure(
 ) -> Loudness | None:
     """Measure a stream of the input. ``options`` say how to read it. Raises ConversionError.
 
-    Measures ``seconds`` of it, None for all. A feed stands for the sound that it decodes.
+    Measures ``seconds`` of it, None for all. A feed stands for the audio that it decodes.
 
     None if no sample can be decoded, or if the result is no number.
 

@@ -12,13 +12,13 @@ from media_converter.files.apetag import ape_tags
 from media_converter.files.digest import sha256
 from media_converter.planning.audio import (
     AudioOutput,
+    audio_feed,
     audio_output_filters,
     cover_step,
     input_options,
     output_seconds,
     plan_audio,
     require_audio,
-    sound_feed,
 )
 from media_converter.planning.audio_formats import AUDIO_FORMATS
 from media_converter.planning.plan import COPY_ALL, ConversionPlan, Evidence, MayCopy
@@ -119,7 +119,7 @@ def plan_only(run: Run, options: AudioOptions) -> ConversionPlan:
 def _measure_audio(run: Run, info: MediaInfo, options: AudioOptions) -> Loudness | None:
     audio = require_audio(info)
     filters = audio_output_filters(info, audio, options, AudioOutput(run.task.output_format))
-    track = sound_feed(info, audio, options, run.limits) or audio.stream_index
+    track = audio_feed(info, audio, options, run.limits) or audio.stream_index
     read, seconds = input_options(info, audio, options), output_seconds(info, options)
     return measure(run, info, track, filters, read, seconds)
 

@@ -59,9 +59,11 @@ CONVERTER_REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConversionJob.",
         ),
         _C.INPUT_TOO_LARGE: Explanation(
-            "The image or video has more pixels than the converter accepts. For an animation, the "
-            "pixels of all frames are added.",
-            "Not retried. Make the input smaller. `status.message` has its size and the limit.",
+            "The image or video has more pixels than the converter accepts, a side of the image is "
+            "too long, or the file has too many frames or pages. For an animation, the pixels of "
+            "all frames are added.",
+            "Not retried. `status.message` says what to do: for example, make the input smaller, "
+            "or split it.",
         ),
         _C.NOTHING_IN_RANGE: Explanation(
             "`options.start` is after the end of the input, or the selected range is empty.",
@@ -116,7 +118,8 @@ CONVERTER_REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "existing output, or the output path is not a regular file.",
             "Not retried. Make the folder that `status.message` names writable for the user "
             "`CONVERTER_RUN_AS_USER` or the group `CONVERTER_RUN_AS_GROUP`. Then create the "
-            "ConversionJob again.",
+            "ConversionJob again. If the output path is a folder or a special file, choose another "
+            "`spec.outputFile`.",
         ),
         _C.DISK_FULL: Explanation(
             "The shared volume is full.",

@@ -19,6 +19,6 @@ START: Final = "Retried automatically until `QueueTimeout`."
 DISRUPTION: Final = "Retried automatically, up to 10 times."
 FAILURE: Final = "Retried automatically, up to `spec.maxRetries` times."
 REJECTED: Final = (
-    "Retried automatically, without limit. While pods in a namespace are rejected, the operator "
+    "Retried automatically without limit. While pods in a namespace are rejected, the operator "
     "tries to start one conversion there every 15 s. The others in the namespace wait."
 )

@@ -87,8 +87,11 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "are reserved for light conversions, or go to other namespaces first: see "
             "docs/queues.md. Or too many Jobs are suspended (see `JobSuspended`): the maximum is "
             "`CONVERTER_MAX_PARALLEL` or 10, whichever is larger.",
-            "Starts automatically. `status.message` names the limits. To start it earlier, raise "
-            "`spec.priority` or the limit that is reached.",
+            "Starts automatically. `status.message` lists the limits that apply. To find the limit "
+            "that is reached, use `kubectl conversion top`. Raise this limit, or raise "
+            "`spec.priority` to move the conversion ahead of others in its namespace. If too many "
+            "Jobs are suspended, resume them, or raise `CONVERTER_MAX_PARALLEL` above their "
+            "number.",
         ),
         _R.PAUSED: Explanation(
             "`CONVERTER_ENABLED` is false, or a protective setting was invalid when the operator "
@@ -126,8 +129,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "The spec has a field or a value that this release of the operator does not know. The "
             "CRD in the cluster is of a later release.",
             "Starts automatically after you upgrade the operator. An attempt that is already "
-            "running continues. A ConversionJob that has ended is not deleted before the "
-            "upgrade, even if its time to live has expired.",
+            "running continues. If a ConversionJob with such a field has already ended, the "
+            "operator does not delete it before the upgrade, even after its time to live expires.",
         ),
         _R.RESTORED: Explanation(
             "The ConversionJob was restored from a backup without its status. It may already "
@@ -142,9 +145,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.CRD_OUTDATED: Explanation(
             "The CRD in the cluster is older than the operator. The API server would drop a part "
             "of the status.",
-            "Starts automatically after you apply the CRDs of this release: `kubectl apply "
-            "--server-side --force-conflicts -f crds/`, or an upgrade of the Helm release that "
-            "installs them.",
+            "Starts automatically after you update the CRDs to the version of the operator. With "
+            "kustomize, run `kubectl apply --server-side --force-conflicts -f crds/`. With Helm, "
+            "upgrade the Helm release that installs the CRDs.",
         ),
         _R.SUSPENDED: Explanation(
             "`spec.suspend` is true. An attempt that was running is stopped. It does not count as "
@@ -191,7 +194,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             '\'{"spec":{"suspend":false}}\'`.',
         ),
         _R.STARTING: Explanation(
-            "The Job exists. Its container has not started yet.",
+            "The Job exists, and its container has not started yet. If the phase is Queued, the "
+            "container did not start in time: the operator has deleted the Job, and the next "
+            "attempt follows after a back-off.",
             "No action is needed. If the container does not start in time: retried automatically "
             "until `QueueTimeout`.",
         ),
@@ -215,9 +220,10 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "NAMESPACE describe quota`.",
         ),
         _R.POD_REJECTED: Explanation(
-            "The API server rejects the Job or its pod, for example because Pod Security "
-            "forbids it or because a webhook fails.",
-            f"{REJECTED} Change the policy or repair the webhook that `status.message` names.",
+            "The API server rejects the Job or its pod, or the operator cannot create the Job. "
+            "`status.message` says why.",
+            f"{REJECTED} Remove the cause that `status.message` names. For example, change a "
+            "policy, or repair a webhook.",
         ),
         _R.VOLUME_NOT_READY: Explanation(
             "The node cannot attach or mount the shared volume.",
@@ -362,8 +368,9 @@ kubectl -n NAMESPACE get convjob NAME -o jsonpath='{.status.reason}: {.status.me
 The last column says what the operator does automatically, and then what you can do:
 
 - **Starts automatically**: the conversion waits. It can start when the cause no longer exists.
-- **Retried automatically without limit**: the operator tries again until the attempt starts or the
-  conversion is cancelled.
+- **Retried automatically without limit**: the operator creates a new Job each time, until the API
+  server accepts the Job and its pod, or until you cancel the conversion. If a setting has changed,
+  the new Job has the new value.
 - **Retried automatically until `QueueTimeout`**: an attempt whose container does not start within
   `CONVERTER_START_TIMEOUT_SECONDS` is ended and its slot is released. The next attempt follows
   after a back-off. If the start timeouts and back-offs of consecutive attempts add up to
@@ -385,7 +392,8 @@ no retry is left, `status.reason` is the reason of the last attempt, or `QueueTi
 In the commands, POD is `status.podName`, NODE is `status.nodeName`, and JOB is the Job that
 `status.message` names. Names such as `CONVERTER_IMAGE` are [settings](settings.md).
 
-This page is generated from `operator/conversion_operator/api/reasons.py` by `make crds`.
+`make crds` generates this page from `reasons.py`, `converter_reasons.py` and `explanations.py` in
+`operator/conversion_operator/api`.
 
 """
 

@@ -89,7 +89,10 @@ def parse_slots(text: object) -> dict[str, int]:
 
 
 def format_times(times: Mapping[str, int]) -> str:
-    """Format virtual times by namespace as text, in their order. Keeps the last MAX_TIMES."""
+    """Format virtual times by namespace as text, in the order of the mapping.
+
+    The namespace admitted last comes last. Keeps the last MAX_TIMES.
+    """
     return ",".join([f"{name}={time}" for name, time in times.items()][-MAX_TIMES:])
 
 

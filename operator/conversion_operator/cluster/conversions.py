@@ -272,7 +272,7 @@ def queue_place(conversion: Conversion) -> QueuePlace | None:
     standing = find_standing(conversion.key.uid, conversion, Children(), False, _NO_BOUNDS)
     if not standing.waits:
         return None
-    return QueuePlace(standing.work.queue, standing.order, standing.retry_at)
+    return QueuePlace(standing.work.conversion_queue, standing.order, standing.retry_at)
 
 
 def _try_parse(parse: Callable[[Body], T], body: Body) -> Iterable[T]:

@@ -5,9 +5,9 @@ API server.
 
 Each change that a watch or a list shows updates the queue. A pass runs when the queue changes, when
 a back-off ends, and at least every 15 s, but never more often than every 50 ms. A pass looks at
-the conversions that have changed and at the heads of the queues. It looks at all conversions after
-a change of the policy, and at all that wait in a namespace when the reason that keeps this
-namespace from starting any changes.
+the conversions that have changed and at the heads of the queues. After a change of the policy, it
+looks at all conversions. If a namespace becomes blocked or unblocked, or its block gets another
+reason, a pass looks at all conversions that wait there.
 
 Passes run one after the other. Each reserves free slots. Before a pass creates Jobs, it records the
 admitted attempts on the Lease. The next leader reads them and reserves a slot for each. So if this
@@ -69,8 +69,8 @@ class Admitter:
     counting those that were added to the work queue with low priority. The admitter calls
     ``watch_inherited`` with the namespaces that the former leader has recorded on the Lease, so
     that they are watched although WATCH_NAMESPACES may no longer have them. It calls
-    ``refresh_position`` with the uid of each conversion that has moved because its spec.priority
-    or spec.queue was edited.
+    ``refresh_position`` with the uid of each waiting conversion whose priority or ConversionQueue
+    has changed, by an edit or by its ConversionProfile.
     """
 
     def __init__(

@@ -106,7 +106,8 @@ class JobCreator:
     def conversion_queues(self) -> Mapping[str, str]:
         """The ConversionQueue of each uid that this leader has admitted and that has a reservation.
 
-        The Job may have been created there, although the response was lost.
+        The reserved slot counts in this ConversionQueue, even if spec.queue has changed since: a
+        Job may already exist there.
         """
         return self._conversion_queues
 
@@ -285,11 +286,14 @@ class JobCreator:
             policy = self._context.policy()
             held = conversion.status_error or conversion.spec_error or hold(conversion, policy)
             may_start = awaits_attempt(conversion, children) and not (over or held)
-            may_start = may_start and self._is_in_its_queue(conversion)
+            may_start = may_start and self._is_in_its_conversion_queue(conversion)
         return conversion if may_start else None
 
-    def _is_in_its_queue(self, conversion: Conversion) -> bool:
-        """False if it was admitted in another ConversionQueue, and this one may have no room."""
+    def _is_in_its_conversion_queue(self, conversion: Conversion) -> bool:
+        """True if the conversion is still in the ConversionQueue in which it was admitted.
+
+        If that is not known, True if the limits have room for it in its present ConversionQueue.
+        """
         admitted_in = self._conversion_queues.get(conversion.key.uid)
         if admitted_in is None:
             return self._has_room(conversion)
@@ -331,9 +335,10 @@ class JobCreator:
             self._store.adopt(conversion.key, attempt, created)
 
     async def _read_source(self, conversion: Conversion, policy: Policy) -> Metadata:
-        """Read what the pod settings copy of a ConversionJob. It is not kept in memory.
+        """Read the labels and annotations of a ConversionJob if the pod settings copy any of them.
 
-        Raises NotFound if the ConversionJob was deleted, and _NotSent if it cannot be read.
+        They are not kept in memory. Raises NotFound if the ConversionJob was deleted, and _NotSent
+        if it cannot be read.
         """
         if not policy.pods.of(conversion.key.namespace).copies:
             return NO_METADATA

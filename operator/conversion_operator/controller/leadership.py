@@ -26,7 +26,8 @@ NAME: Final = "my-network-converter-operator"
 LEASE_SECONDS: Final = 30
 # No write may reach the server after a new leader has taken over. A write takes at most 8 s (see
 # cluster/transport.py), so a write sent at the last moment ends before the Lease does. A request
-# for the Lease takes at most 5 s (see cluster/client.py), so one without a response ends no term.
+# for the Lease takes at most 5 s (see cluster/client.py). So the term does not end if one request
+# gets no response.
 _RENEW_DEADLINE_SECONDS: Final = 20
 _RENEW_SECONDS: Final = 5
 _ACQUIRE_SECONDS: Final = 1

@@ -45,7 +45,9 @@ class SlotCounter:
     def to_record(self) -> Mapping[str, int]:
         """The slots by namespace, without those of reserved uids: the Lease lists them by uid.
 
-        If all namespaces are watched, the record has those that ever had a conversion.
+        If all namespaces are watched, the record has those that are also watched by name, those in
+        the queue, and those that the last leader recorded and that are not listed yet. The queue
+        forgets a namespace in which nothing is left: see :meth:`Queue.forget_empty`.
         """
         observed = self._queue.slots_by_namespace()
         names = set(self._sync.namespaces)

@@ -78,7 +78,7 @@ class Store:
     def all_children(self) -> dict[str, Children]:
         """The own Jobs and pods of every conversion that has any, by uid of the conversion.
 
-        Walks all families. The admitter calls it once or twice a pass.
+        Walks all families.
         """
         return {
             family.evidence.uid: family.children
@@ -99,7 +99,7 @@ class Store:
         return tuple(child for f in self._families_of(uid) for child in f.foreign.values())
 
     def foreign_count(self) -> int:
-        """The number of all foreign Jobs and pods. Walks all families, once in a pass."""
+        """The number of all foreign Jobs and pods. Walks all families, at most once a second."""
         return sum(len(family.foreign) for family in self._families)
 
     def uids(self, accepts: Callable[[str], bool]) -> set[str]:

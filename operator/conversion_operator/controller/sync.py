@@ -40,7 +40,8 @@ class NamespaceSync:
         relist: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._leaving = dict.fromkeys(namespaces, False)
+        # Each watched scope, and whether it is leaving.
+        self._scopes = dict.fromkeys(namespaces, False)
         self._on_request, self._on_synced = on_request, on_synced
         self._relist, self._clock = relist, clock
         # When the last answered list was requested. Absent: never answered, or refused since then.
@@ -55,36 +56,36 @@ class NamespaceSync:
         self._was_synced = False
         # The scopes that the others wait for. One that is added in a term keeps none waiting:
         # nothing of ours runs there.
-        self._awaited = set(self._leaving)
+        self._awaited = set(self._scopes)
 
     @property
     def namespaces(self) -> tuple[str, ...]:
         """The scopes that are watched, with those that are leaving."""
-        return tuple(self._leaving)
+        return tuple(self._scopes)
 
     @property
     def serves_all(self) -> bool:
         """True if all namespaces are served, as far as the API server allows it."""
-        return self._leaving.get(ALL_NAMESPACES) is False
+        return self._scopes.get(ALL_NAMESPACES) is False
 
     def is_watched(self, namespace: str) -> bool:
         """True if the namespace is watched, by its name or with all others."""
-        return namespace in self._leaving or ALL_NAMESPACES in self._leaving
+        return namespace in self._scopes or ALL_NAMESPACES in self._scopes
 
     def serve(self, namespace: str) -> None:
         """Watch a scope, or keep one that was leaving."""
-        was_leaving = self._leaving.get(namespace, False)
-        self._leaving[namespace] = False
+        was_leaving = self._scopes.get(namespace, False)
+        self._scopes[namespace] = False
         if was_leaving and self.synced(namespace):
             self._on_synced(namespace)
 
     def leave(self, namespace: str) -> None:
         """Start nothing more in a scope, and watch it until nothing of ours runs there."""
-        self._leaving[namespace] = True
+        self._scopes[namespace] = True
 
     def forget(self, namespace: str) -> None:
         """Forget a scope that is no longer watched."""
-        self._leaving.pop(namespace, None)
+        self._scopes.pop(namespace, None)
         self._refused_since.pop(namespace, None)
         self._counted.discard(namespace)
         self._awaited.discard(namespace)
@@ -96,7 +97,7 @@ class NamespaceSync:
         """True if nothing may start in the namespace, because it is no longer in the settings."""
         if self.serves_all and self.lists_known(ALL_NAMESPACES):
             return False
-        return self._leaving.get(namespace, self._leaving.get(ALL_NAMESPACES, False))
+        return self._scopes.get(namespace, self._scopes.get(ALL_NAMESPACES, False))
 
     def refused_for(self, namespace: str) -> float:
         """For how many seconds lists of the scope are refused. 0 if none is."""
@@ -107,7 +108,7 @@ class NamespaceSync:
         """Require new lists of Jobs and pods: a former leader may have created some meanwhile."""
         self._term_began_at = self._clock()
         self._counted.clear()
-        self._awaited = set(self._leaving)
+        self._awaited = set(self._scopes)
         self._relist()
 
     def requested(self, resource: Resource, namespace: str) -> None:
@@ -149,7 +150,7 @@ class NamespaceSync:
 
     def all_listed_by_name(self) -> bool:
         """True if the lists of each single namespace that is served are current."""
-        served = (scope for scope, leaving in self._leaving.items() if not leaving)
+        served = (scope for scope, leaving in self._scopes.items() if not leaving)
         return all(self.lists_current(scope) for scope in served if scope != ALL_NAMESPACES)
 
     def all_synced(self) -> bool:

@@ -176,11 +176,11 @@ class AdmissionPass:
         return None
 
     def _find_probe(self, name: str, queue: NamespaceQueue) -> QueueKey | None:
-        """Which conversion tests whether pods are still refused: the one refused longest ago.
+        """The probe: one whose last pod was not refused, or else the one refused longest ago.
 
-        They take turns. Otherwise a large conversion that exceeds the quota would block a small one
-        that fits. One that may start now comes first. Visits those that were refused, and the first
-        other one.
+        Conversions that ``Capacity`` allows to start now come first. Conversions take turns as the
+        probe. Otherwise a large conversion that exceeds the quota would block a small one that
+        fits. Visits conversions until it finds one whose last pod was not refused.
         """
         allowed = self._refused_longest_ago(name, queue, self._capacity.allows)
         return allowed or self._refused_longest_ago(name, queue, lambda *_: True)
@@ -326,13 +326,15 @@ class AdmissionPass:
 
         None while one of them has an attempt in progress.
         """
-        if any(queue.trying_again for queue in self._namespaces.values()):
+        if any(queue.retrying_after_giving_up for queue in self._namespaces.values()):
             return None
         open_queues = (each for each in self._namespaces.items() if not self._blocks[each[0]].block)
-        ends = [end for name, queue in open_queues if (end := self._first_given_up(name, queue))]
-        if not ends:
+        given_up = [
+            first for name, queue in open_queues if (first := self._first_given_up(name, queue))
+        ]
+        if not given_up:
             return None
-        _, key = min(ends)
+        _, key = min(given_up)
         name = self._queue.namespace_of(key.uid)
         return key if name not in self._refusals or self._blocks[name].probe == key else None
 

@@ -40,15 +40,17 @@ class Capacity:
 
     def allows(self, namespace: str, work: WorkClass) -> bool:
         """True if one more conversion of this namespace and class may start."""
-        limits = self._conversion_queues.find(work.queue) or QueueLimits()
+        limits = self._conversion_queues.find(work.conversion_queue) or QueueLimits()
         rooms = [self._free]
         if limits.max_parallel is not None:
-            rooms.append(self._room(work.queue, limits.max_parallel))
+            rooms.append(self._room(work.conversion_queue, limits.max_parallel))
         if (most := limits.namespaces.get(namespace)) is not None:
-            rooms.append(most - self._in_namespace[work.queue, namespace])
+            rooms.append(most - self._in_namespace[work.conversion_queue, namespace])
         if min(rooms) <= 0 or limits.starts_nothing:
             return False
-        return work.light or not self._heavy or self._has_room_for_heavy(work.queue, limits)
+        return (
+            work.light or not self._heavy or self._has_room_for_heavy(work.conversion_queue, limits)
+        )
 
     def take(self, namespace: str, work: WorkClass) -> None:
         """Count the start of a conversion."""
@@ -71,10 +73,10 @@ class Capacity:
                 self._in_namespace[place] = min(self._in_namespace[place], most)
 
     def _count(self, namespace: str, work: WorkClass, slots: int) -> None:
-        self._in_queue[work.queue] += slots
-        self._in_namespace[work.queue, namespace] += slots
+        self._in_queue[work.conversion_queue] += slots
+        self._in_namespace[work.conversion_queue, namespace] += slots
         if work.light:
-            self._light[work.queue] += slots
+            self._light[work.conversion_queue] += slots
         else:
             self._heavy += slots
 

@@ -6,7 +6,8 @@ is restored, or until the user removes the label of the backup tool. A conversio
 ConversionProfile is not resolved waits for it. A suspended conversion waits until the user resumes
 it, and a conversion whose ConversionQueue is missing or held waits for the queue. While a hold
 lasts, no attempt starts. The conversion ends only if the user cancels it, its ConversionProfile is
-invalid, or a pod of an earlier attempt is lost with its node.
+invalid, or a pod of an earlier attempt is lost with its node. A lost pod does not end it while the
+reason of the hold is Suspended or QueueHeld.
 
 A conversion whose status cannot be read waits, too, but for this there is no hold:
 ``plan_unreadable_status`` leaves it alone.
@@ -64,10 +65,7 @@ def hold(conversion: Conversion, policy: Policy) -> Block | None:
 
 
 def _queue_hold(conversion: Conversion, policy: Policy) -> Block | None:
-    """Why the ConversionQueue of this conversion starts nothing from its namespace.
-
-    None if it does not.
-    """
+    """The hold because the ConversionQueue is missing or held. None if it is neither."""
     name, namespace = conversion.queue, conversion.key.namespace
     limits = policy.queues.find(name)
     if limits is None:

@@ -25,7 +25,7 @@ from conversion_operator.core.standing import QueueKey, Standing
 from conversion_operator.core.work_class import WorkClass
 
 _CHECKS_PER_PASS: Final = 50
-"""How many of the conversions that are about to fail a pass checks again."""
+"""Each pass checks again at most this many of the conversions that are about to fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,9 @@ class NamespaceBlocks:
     """Why conversions of a namespace do not start, as the last admission pass found.
 
     ``block`` keeps all its conversions from starting. While ``refusal`` is set, only the
-    conversion ``probe`` may start: it tests whether pods are still refused. ``held_back`` is why
-    none starts although slots are free.
+    conversion ``probe`` may start: it tests whether pods are still refused. ``held_back`` is set
+    if the namespace has suspended Jobs, and the limit of suspended Jobs is reached. StartLimits
+    then lets no conversion start there.
     """
 
     block: Block | None = None
@@ -56,8 +57,8 @@ class NamespaceQueue:
         self._standings: dict[str, Standing] = {}
         self._placed: dict[str, Placed] = {}
         self._rejected: Mapping[str, Block] = {}
-        # Those that fail at their next reconcile, because their input was not made. A dict: one
-        # that is checked goes to the end, so that each gets its turn.
+        # The conversions whose block has one of FAILING_REASONS: they fail at their next reconcile.
+        # A dict: a conversion that is checked goes to the end, so each gets its turn.
         self._about_to_fail: dict[str, None] = {}
         self._now = EPOCH
         # All that wait, by the name of their ConversionQueue.
@@ -69,7 +70,7 @@ class NamespaceQueue:
         # By the time at which they were refused.
         self._refusals = SortedKeys[Timed]()
         self.without_node = SortedKeys[QueueKey]()
-        self.trying_again: set[str] = set()
+        self.retrying_after_giving_up: set[str] = set()
         # By the end of the conversion.
         self.sweeps = SortedKeys[tuple[datetime, str]]()
         self._unfinished = 0
@@ -77,7 +78,8 @@ class NamespaceQueue:
         self._pods = PodTimes()
         self.slots = self.suspended_jobs = 0
         self.slots_by_class: Counter[WorkClass] = Counter()
-        # None until a pass has found them, and while nothing may start in the namespace.
+        # None until a pass has found them, and while the namespace is not startable: see
+        # AdmissionPass.
         self.blocks: NamespaceBlocks | None = None
         # The conversions whose place or block has changed, or that are new.
         self.changed: set[str] = set()
@@ -100,24 +102,26 @@ class NamespaceQueue:
     def position(self, uid: str) -> int | None:
         """The place among the waiting conversions of its ConversionQueue in this namespace, from 1.
 
-        None if it does not wait, is in back-off, or has changed since the last pass.
+        None if it does not wait or is in back-off. Also None if it has changed since the last
+        pass, and while the namespace is not startable.
         """
         standing, placed = self._standings.get(uid), self._placed.get(uid)
         if standing is None or placed is None or not self._is_up_to_date(uid):
             return None
         if placed.place is Place.BACKING_OFF:
             return None
-        return self.waiting[standing.work.queue].rank(standing.order) + 1
+        return self.waiting[standing.work.conversion_queue].rank(standing.order) + 1
 
     def block(self, uid: str) -> Block | None:
-        """Why a conversion that waits does not start. None if it only waits for a slot.
+        """Why a conversion does not start. None if it waits only for a slot or is in back-off.
 
-        None, too, if the conversion has changed since the last pass.
+        Also None if it has changed since the last pass, and while the namespace is not startable.
         """
         standing, blocks, placed = self._standings.get(uid), self.blocks, self._placed.get(uid)
         if standing is None or blocks is None or not self._is_up_to_date(uid):
             return None
-        if placed is None:  # its Job is being created
+        if placed is None:
+            # It does not wait. If its Job is being created, there may be a rejection.
             return None if standing.stage is None else self._rejected.get(uid)
         if placed.place is Place.BACKING_OFF:
             return None
@@ -131,7 +135,7 @@ class NamespaceQueue:
         return blocks.held_back
 
     def use_blocks(self, blocks: NamespaceBlocks | None) -> None:
-        """Use what a pass has found. None if nothing may start in the namespace.
+        """Use what a pass has found. None if the namespace is not startable.
 
         If a reason has changed that concerns all conversions, all count as changed. A message alone
         may change often, for example with the number of suspended Jobs.
@@ -235,11 +239,11 @@ class NamespaceQueue:
         return find_refusal(time, refused[1], times) if refused else None
 
     def first_given_up(self, classes: Collection[WorkClass]) -> Timed | None:
-        """Of those that may start although no node had room, the one that has waited longest.
+        """Of the conversions in place GIVEN_UP and in these classes, the first to give up its slot.
 
-        Visits those of other classes that have waited longer.
+        Visits the conversions of other classes that gave up their slot earlier.
         """
-        found = (e for e in self._lists.given_up_ends if self._standings[e[1].uid].work in classes)
+        found = (e for e in self._lists.given_up_times if self._standings[e[1].uid].work in classes)
         return next(found, None)
 
     def given_up_at(self, key: QueueKey) -> datetime:
@@ -252,13 +256,21 @@ class NamespaceQueue:
         return refused[0] if refused else EPOCH
 
     def waits_for_slot(self) -> int:
-        """How many conversions wait for nothing but a slot, without those in back-off."""
+        """How many conversions have no block of their own and are not in back-off.
+
+        Ignores the blocks of the namespace.
+        """
         return len(self.ready) + len(self.given_up)
 
-    def may_start_in(self, conversion_queue: str) -> int:
-        """How many conversions of a ConversionQueue wait for nothing but a slot."""
+    def count_startable(self, conversion_queue: str) -> int:
+        """How many conversions of a ConversionQueue may start if slots are free.
+
+        While pods are refused, only the probe counts. Ignores StartLimits.
+        """
         lists = [*self.ready.lists.items(), *self.given_up.lists.items()]
-        waiting = sum(len(keys) for work, keys in lists if work.queue == conversion_queue)
+        waiting = sum(
+            len(keys) for work, keys in lists if work.conversion_queue == conversion_queue
+        )
         blocks = self.blocks
         if blocks is None or blocks.block:
             return 0
@@ -266,16 +278,21 @@ class NamespaceQueue:
             return waiting
         probe = blocks.probe
         return sum(
-            probe in keys for work, keys in lists if probe and work.queue == conversion_queue
+            probe in keys
+            for work, keys in lists
+            if probe and work.conversion_queue == conversion_queue
         )
 
     def startable_classes(self) -> list[WorkClass]:
-        """The classes of the conversions that wait for nothing but a slot."""
+        """The classes of the conversions in the places READY and GIVEN_UP.
+
+        Leaves out the ConversionQueues in which no conversion may start: see count_startable.
+        """
         classes = dict.fromkeys((*self.ready.lists, *self.given_up.lists))
-        return [work for work in classes if self.may_start_in(work.queue)]
+        return [work for work in classes if self.count_startable(work.conversion_queue)]
 
     def blocked(self) -> int:
-        """How many conversions something of their own keeps from starting."""
+        """How many waiting conversions have a block of their own and are not in back-off."""
         return self.waiting_in_all - self.waits_for_slot() - len(self._lists.back_offs)
 
     def _enter(self, new: Standing) -> None:
@@ -285,14 +302,14 @@ class NamespaceQueue:
         if new.slots:
             self.slots_by_class[new.slot_work] += new.slots
         if new.waits:
-            self.waiting.setdefault(new.work.queue, SortedKeys()).add(new.order)
+            self.waiting.setdefault(new.work.conversion_queue, SortedKeys()).add(new.order)
             self.waiting_in_all += 1
         if new.refusal:
             self._refusals.add((new.refusal[0], new.order))
         if new.no_node:
             self.without_node.add(new.order)
-        if new.tries_again:
-            self.trying_again.add(new.uid)
+        if new.retries_after_giving_up:
+            self.retrying_after_giving_up.add(new.uid)
         if new.missing_pod:
             self._missing_pods.add(new.uid)
         if new.sweep_after:
@@ -309,16 +326,16 @@ class NamespaceQueue:
             if not self.slots_by_class[old.slot_work]:
                 del self.slots_by_class[old.slot_work]
         if old.waits:
-            waiting = self.waiting[old.work.queue]
+            waiting = self.waiting[old.work.conversion_queue]
             waiting.remove(old.order)
             self.waiting_in_all -= 1
             if not waiting:
-                del self.waiting[old.work.queue]
+                del self.waiting[old.work.conversion_queue]
         if old.refusal:
             self._refusals.remove((old.refusal[0], old.order))
         if old.no_node:
             self.without_node.remove(old.order)
-        self.trying_again.discard(old.uid)
+        self.retrying_after_giving_up.discard(old.uid)
         self._missing_pods.discard(old.uid)
         if old.sweep_after:
             self.sweeps.remove((old.sweep_after, old.uid))
@@ -327,7 +344,7 @@ class NamespaceQueue:
     def _settle(self, uid: str, before: Placed | None = None) -> None:
         """Give a conversion its place, after something that it depends on has changed.
 
-        ``before`` was its place if it is in no list now.
+        Pass the former place as ``before`` if the conversion is already removed from the lists.
         """
         standing = self._standings.get(uid)
         if standing is None:
@@ -360,4 +377,4 @@ class NamespaceQueue:
 
 
 def _queue_and_order(standing: Standing) -> tuple[str, QueueKey]:
-    return standing.work.queue, standing.order
+    return standing.work.conversion_queue, standing.order

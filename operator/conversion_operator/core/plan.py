@@ -37,11 +37,12 @@ STARTING_INTERVAL: Final = timedelta(seconds=10)
 """How often to check why a container does not start. Some causes appear in Events only."""
 
 POD_OVERDUE: Final = timedelta(seconds=20)
-"""A Job without a pod for this long gets its Events read, even if its status does not say that it
-has none."""
+"""If a Job has no pod for this long, the operator reads its Events, even if the status of the Job
+does not say that it has no pod."""
 
 MOUNT_OVERDUE: Final = timedelta(seconds=15)
-"""A pod whose volumes are not mounted this long after it got a node gets its Events read."""
+"""If the volumes and the network of a pod are not ready this long after it was scheduled, the
+operator reads its Events."""
 
 FORCE_AFTER: Final = timedelta(seconds=60)
 """A pod that should end, but has not terminated this long after its grace period, is deleted by
@@ -100,18 +101,17 @@ class Snapshot:
     """Everything that one decision depends on.
 
     ``position`` is the queue position: the place among the waiting conversions of the same
-    ConversionQueue and namespace, from 1. It is None if the conversion does not wait, is in
-    back-off, or has changed since the last admission pass. If ``refresh`` is True, a changed
-    position or message is written even if the reason is unchanged. ``block`` is set
-    if something other than the slots keeps the conversion from starting. ``warning`` is the latest
-    Warning Event of a Job or pod that has not started. It is an empty string if there is none.
-    ``progress`` and ``logs`` are the latest output of the running converter. ``last_write_age`` is
-    the time since this operator process last wrote the status. It is None if this process has not
-    written it. ``should_yield_slot`` is True if the pod of this conversion has no node, and another
-    conversion could use its slot. ``input_writer`` is the name of another unfinished conversion
-    whose output is the input of this one. It is an empty string if there is none. ``profile`` is
-    what its ConversionProfile says. It is None if the conversion does not need it, or if there is
-    no answer yet.
+    ConversionQueue and namespace, from 1. :meth:`Queue.position` says when it is None. If
+    ``refresh`` is True, a changed position or message is written even if the reason is unchanged.
+    ``block`` is set if something other than the slots keeps the conversion from starting.
+    ``warning`` is the latest Warning Event of a Job or pod that has not started. It is an empty
+    string if there is none. ``progress`` and ``logs`` are the latest output of the running
+    converter. ``last_write_age`` is the time since this operator process last wrote the status. It
+    is None if this process has not written it. ``should_yield_slot`` is True if the pod of this
+    conversion has no node, and another conversion could use its slot. ``input_writer`` is the name
+    of another unfinished conversion whose output is the input of this one. It is an empty string if
+    there is none. ``profile`` is what its ConversionProfile says. It is None if the conversion does
+    not need it, or if there is no answer yet.
     """
 
     conversion: Conversion

@@ -24,7 +24,10 @@ FindConversion = Callable[[str], tuple[Conversion | None, Children]]
 
 
 class _Found(NamedTuple):
-    """A standing, and the values from which it was found. Equal values are the same object."""
+    """A standing, and the values from which it was found.
+
+    A value that changes is replaced by another object, so ``is_of`` compares identities.
+    """
 
     conversion: Conversion | None
     children: Children
@@ -164,19 +167,19 @@ class Queue:
         return queue.record_pod_times(created, ended)
 
     def position(self, key: Key) -> int | None:
-        """The place among the waiting conversions of the same ConversionQueue and namespace, from
-        1.
+        """The queue position: the place in the same ConversionQueue and namespace, from 1.
 
-        None if the conversion is not in the queue, is in back-off, or has changed since the last
-        pass. A later pass then reports it again.
+        None if the conversion does not wait or is in back-off. Also None if it has changed since
+        the last pass, and while its namespace is not startable (see AdmissionPass). A later pass
+        then reports it again.
         """
         queue = self._queue_if_updated(key)
         return queue.position(key.uid) if queue else None
 
     def block(self, key: Key) -> Block | None:
-        """Why a conversion that waits does not start. None if it only waits for a slot.
+        """Why a conversion does not start. None if it waits only for a slot or is in back-off.
 
-        None, too, if it has changed since the last pass.
+        Also None if it has changed since the last pass, and while its namespace is not startable.
         """
         queue = self._queue_if_updated(key)
         return queue.block(key.uid) if queue else None
@@ -199,14 +202,17 @@ class Queue:
     def conversion_queue_of(self, uid: str) -> str:
         """The ConversionQueue of a conversion. "" if nothing in the queue depends on it."""
         standing = self.standing(uid)
-        return standing.work.queue if standing else ""
+        return standing.work.conversion_queue if standing else ""
 
     def namespaces_with_unfinished(self) -> list[str]:
         """The namespaces with conversions that have not ended. Visits the namespaces."""
         return sorted(name for name, queue in self.namespaces.items() if queue.unfinished)
 
     def take_reordered(self) -> list[str]:
-        """The conversions that an edit of their priority or queue has moved. Forgets them."""
+        """The waiting conversions whose priority or ConversionQueue has changed. Forgets them.
+
+        Both change by an edit or by the ConversionProfile.
+        """
         reordered: list[str] = []
         for queue in self.namespaces.values():
             reordered += queue.reordered
@@ -242,8 +248,8 @@ class Queue:
             if standing is None:
                 found[namespace, UNKNOWN] += 1
             elif not standing.slots:
-                name = self.reserved_conversion_queues.get(uid, standing.work.queue)
-                found[standing.namespace, standing.work._replace(queue=name)] += 1
+                name = self.reserved_conversion_queues.get(uid, standing.work.conversion_queue)
+                found[standing.namespace, standing.work._replace(conversion_queue=name)] += 1
         return found
 
     def slots_of(self, uid: str) -> int:

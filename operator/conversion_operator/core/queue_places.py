@@ -70,8 +70,9 @@ class PlaceLists:
         self.ready = ByClass()
         self.given_up = ByClass()
         self.early = ByClass()
-        # By the time at which their last pod was given up, or at which they may start again.
-        self.given_up_ends = SortedKeys[Timed]()
+        # By the time at which their last pod was given up.
+        self.given_up_times = SortedKeys[Timed]()
+        # By the time at which their back-off ends.
         self.back_offs = SortedKeys[Timed]()
 
     def change(self, standing: Standing, placed: Placed, change: Change) -> None:
@@ -80,7 +81,7 @@ class PlaceLists:
             self.ready.change(standing, change)
         elif placed.place is Place.GIVEN_UP and standing.given_up_at:
             self.given_up.change(standing, change)
-            change(self.given_up_ends, (standing.given_up_at, standing.order))
+            change(self.given_up_times, (standing.given_up_at, standing.order))
         elif placed.place is Place.BACKING_OFF and standing.retry_at:
             change(self.back_offs, (standing.retry_at, standing.order))
             if placed.early:

@@ -56,7 +56,8 @@ def count(queue: Queue, known: Collection[str]) -> dict[str, dict[str, Namespace
     found: dict[str, dict[str, NamespaceCounts]] = defaultdict(dict)
     running: dict[tuple[str, str], int] = defaultdict(int)
     for (namespace, work), slots in queue.slots_by_class().items():
-        running[work.queue if work.queue in known else MISSING, namespace] += slots
+        name = work.conversion_queue
+        running[name if name in known else MISSING, namespace] += slots
     waiting: dict[tuple[str, str], int] = {}
     for namespace, each in queue.namespaces.items():
         found_here = {name: len(each.waiting[name]) for name in known if name in each.waiting}
@@ -65,7 +66,7 @@ def count(queue: Queue, known: Collection[str]) -> dict[str, dict[str, Namespace
             waiting[MISSING, namespace] = others
     for name, namespace in waiting.keys() | running.keys():
         its = queue.namespaces.get(namespace)
-        queued = its.may_start_in(name) if its else 0
+        queued = its.count_startable(name) if its else 0
         found[name][namespace] = NamespaceCounts(
             name=namespace,
             queued=queued,
@@ -83,7 +84,7 @@ def queues_with_room(queue: Queue, policy: Policy, slots_in_use: int) -> frozens
     """
     capacity = Capacity(policy, slots_in_use, queue.slots_by_class())
     return frozenset(
-        work.queue
+        work.conversion_queue
         for namespace, each in queue.namespaces.items()
         for work in each.startable_classes()
         if capacity.allows(namespace, work)

@@ -57,8 +57,9 @@ def plan_queued(snapshot: Snapshot) -> Plan:
     unwanted = [pod for pod in pods_without_job if _will_not_get_a_job(pod, snapshot)]
     time_left = {job: _time_left_to_finish(job, snapshot) for job in snapshot.children.jobs}
     to_delete = (job for job, left in time_left.items() if not left)
-    with_sidecar = (pod for pod in snapshot.children.pods if pod.terminated)
-    overdue = force_delete_overdue_pods(with_sidecar, snapshot.now)
+    # If such a pod is still live, a sidecar runs.
+    converter_ended = (pod for pod in snapshot.children.pods if pod.terminated)
+    overdue = force_delete_overdue_pods(converter_ended, snapshot.now)
     actions = (*delete_live_jobs(to_delete), *delete_pods(unwanted), *overdue)
     delays = [plan.requeue_after] if plan.requeue_after is not None else []
     if len(pods_without_job) > len(unwanted):
@@ -71,8 +72,8 @@ def plan_queued(snapshot: Snapshot) -> Plan:
 def _time_until_lost(snapshot: Snapshot) -> dict[Pod, timedelta]:
     """How long until each terminating pod of an earlier attempt counts as lost.
 
-    Such a pod may still convert, so no other attempt starts. It exists if its attempt ended by the
-    start timeout, and its node does not respond.
+    Such a pod may still convert, so no other attempt starts. It remains if the operator ended its
+    attempt, for example because of the start timeout, and the node does not respond.
     """
     timeout = timedelta(seconds=snapshot.policy.lost_timeout)
     return {
@@ -110,10 +111,11 @@ def _time_left_to_finish(job: Job, snapshot: Snapshot) -> timedelta:
 
 
 def _will_not_get_a_job(pod: Pod, snapshot: Snapshot) -> bool:
-    """True if the Job of this pod does not exist and will not appear, so the pod must be deleted.
+    """True if the Job of this pod does not exist and will not appear.
 
-    Otherwise the conversion would wait for the pod. The answer is False for a new pod: the watch of
-    pods may be ahead of the watch of Jobs, so its Job may still appear.
+    The operator then deletes the pod, because the conversion cannot start while the pod is live.
+    The answer is False for a new pod: the watch of pods may be ahead of the watch of Jobs, so its
+    Job may still appear.
     """
     if pod.attempt <= latest_attempt_number(snapshot.conversion, snapshot.children):
         return True

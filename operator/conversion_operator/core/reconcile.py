@@ -181,9 +181,9 @@ def _plan_without_attempt(snapshot: Snapshot) -> Plan:
     While the API server prunes the outputs, nothing is done. While a hold lasts, no attempt starts;
     core.holds says what still ends the conversion. Without a hold, the conversion fails if its spec
     is not valid, if the settings do not allow it, or if ``snapshot.block``, which comes from the
-    admission pass, says that it can never start. A cancelled conversion ends in any case. None of
-    these stops an attempt in progress, with two exceptions: ``spec.suspend`` and a ConversionQueue
-    with HoldAndDrain do stop it, see ``stop_reason``.
+    admission pass, says that it can never start. A cancelled conversion always ends. Of all these,
+    only a cancellation, ``spec.suspend`` and a ConversionQueue with HoldAndDrain also stop an
+    attempt in progress: see ``_plan_attempt``.
     """
     conversion = snapshot.conversion
     if _outputs_are_pruned(conversion) and not conversion.cancel_requested:

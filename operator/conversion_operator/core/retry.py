@@ -25,7 +25,7 @@ SHORTEST_BACKOFF: Final = timedelta(seconds=1)
 
 
 def count_ended_attempt(retries: Retries, outcome: Outcome) -> Retries:
-    """The counters after an attempt with this outcome. Those of failed starts begin again."""
+    """The counters after an attempt with this outcome. Resets those of failed starts."""
     return Retries(
         failures=retries.failures + (outcome is Outcome.FAILURE),
         disruptions=retries.disruptions + (outcome is Outcome.DISRUPTION),

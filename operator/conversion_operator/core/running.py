@@ -33,7 +33,7 @@ from conversion_operator.core.retry import (
 )
 from conversion_operator.core.stopping import plan_node_lost_while_stopping, stop_reason
 from conversion_operator.core.transitions import Transition, with_progress
-from conversion_operator.core.unschedulable import start_timeout
+from conversion_operator.core.unschedulable import time_allowed_to_start
 from conversion_operator.core.verdict import Active, Ended, NotStarted, Outcome, Unreachable
 
 _NORMAL_WAITING_REASONS: Final = (Reason.WAITING_FOR_SLOT, Reason.STARTING)
@@ -54,7 +54,7 @@ def plan_starting(snapshot: Snapshot, attempt_children: Children, not_started: N
     if not_started.pod is None and not_started.reason in REFUSED:
         return _end_failed_start(snapshot, attempt_children, job, not_started)
     age = snapshot.now - job.started_waiting(snapshot.now)
-    left = start_timeout(snapshot, job, not_started) - age
+    left = time_allowed_to_start(snapshot, job, not_started) - age
     if left <= timedelta(0):
         return _end_failed_start(snapshot, attempt_children, job, not_started)
     status, requeue = snapshot.status, min(left, STARTING_INTERVAL)
@@ -89,7 +89,7 @@ def child_to_read_events_of(attempt_children: Children, now: datetime) -> Job | 
 
 
 def _write_delay(snapshot: Snapshot, started: datetime) -> timedelta:
-    """How long the attempt must have been starting or running before that is written.
+    """The minimum age of the phase Starting or Running before it is written to the status.
 
     So a short conversion without errors needs only one status write before its end.
     """
@@ -149,7 +149,8 @@ def _end_failed_start(
 def plan_running(snapshot: Snapshot, attempt_children: Children, active: Active) -> Plan:
     """The plan while the container runs: write Running once, then update the progress.
 
-    If a short run already has a status, only its end is written.
+    If the conversion started within SHORT_WAIT of its creation, and its status shows no error,
+    Running is written only after SHORT_RUN. If the container ends earlier, only the end is written.
     """
     pod, status = active.pod, snapshot.status
     if status and status.phase is Phase.RUNNING and status.pod_name == pod.name:

@@ -25,7 +25,7 @@ from conversion_operator.core.model import EPOCH, Conversion, Policy
 from conversion_operator.core.plan import Block
 from conversion_operator.core.refusals import last_refusal
 from conversion_operator.core.sweep import SWEEP_ATTEMPT, may_want_sweep
-from conversion_operator.core.unschedulable import gave_up_slot, tries_again
+from conversion_operator.core.unschedulable import gave_up_slot, retries_after_giving_up
 from conversion_operator.core.work_class import UNKNOWN, WorkClass, is_light
 
 _PRIORITY_STEP: Final = timedelta(seconds=60)
@@ -71,8 +71,9 @@ class Standing:
     :mod:`conversion_operator.core.holds`), None if nothing holds it. ``retry_at`` is when its
     back-off ends. ``refusal`` is when and why the pod of its last attempt was refused.
     ``given_up_at`` is when its last attempt ended because no node had room for the pod.
-    ``tries_again`` is True while another attempt of such a conversion is in progress and its
-    container does not run yet. ``sweep_after`` is the time of its end if it wants a sweep.
+    ``retries_after_giving_up`` is True if an earlier attempt gave up its slot, and the container of
+    the attempt in progress does not run yet. ``sweep_after`` is the time of its end if it wants a
+    sweep.
 
     ``work`` is the class of its next attempt. ``slots`` are the slots that its Jobs and pods take,
     ``slot_work`` their class, and ``suspended_jobs`` the number of its suspended Jobs.
@@ -91,7 +92,7 @@ class Standing:
     retry_at: datetime | None = None
     refusal: tuple[datetime, Block] | None = None
     given_up_at: datetime | None = None
-    tries_again: bool = False
+    retries_after_giving_up: bool = False
     sweep_after: datetime | None = None
     work: WorkClass = UNKNOWN
     slots: int = 0
@@ -158,12 +159,12 @@ def find_standing(
             uid,
             namespace,
             slots=slots(children),
-            slot_work=UNKNOWN._replace(queue=queue_of(children)),
+            slot_work=UNKNOWN._replace(conversion_queue=queue_of(children)),
             suspended_jobs=_suspended_jobs(children),
         )
     namespace = conversion.key.namespace
     work = WorkClass(conversion.queue, is_light(conversion))
-    slot_work = work._replace(queue=queue_of(children) or work.queue)
+    slot_work = work._replace(conversion_queue=queue_of(children) or work.conversion_queue)
     lost = lost_with_node(conversion)
     counted = without_lost_pod(conversion, children)
     held_slots = slots(children.of_attempt(SWEEP_ATTEMPT) if lost else counted)
@@ -194,7 +195,7 @@ def find_standing(
         retry_at=next_attempt_at(conversion.status) if waits else None,
         refusal=last_refusal(conversion),
         given_up_at=last.completion_time if given_up and last else None,
-        tries_again=stage is Stage.RUNNING and tries_again(conversion),
+        retries_after_giving_up=stage is Stage.RUNNING and retries_after_giving_up(conversion),
         work=work,
         slots=held_slots,
         slot_work=slot_work,
@@ -228,8 +229,8 @@ def _will_fail(conversion: Conversion, policy: Policy) -> bool:
 def lost_with_node(conversion: Conversion) -> bool:
     """True if the conversion failed with NodeLost.
 
-    Its node did not come back, or Kubernetes deleted its pods on lost nodes too often.
-    Its attempts then take no slot. Its sweep takes one, like any other Job.
+    Its node did not come back, or it had more than MAX_DISRUPTIONS disruptions, the last one by a
+    lost node. Its attempts then take no slot. Its sweep takes one, like any other Job.
     """
     status = conversion.status
     return bool(status and status.phase is Phase.FAILED and status.reason == Reason.NODE_LOST)

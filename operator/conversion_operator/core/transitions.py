@@ -114,14 +114,14 @@ class Transition:
         pod = next(iter(attempt_children.pods), None)
         if job:
             attempt, name = job.attempt, job.name
-            created: datetime | None = job.created
+            started: datetime | None = job.created
         elif pod:
-            attempt, name, created = pod.attempt, pod.job_name, pod.running_since
+            attempt, name, started = pod.attempt, pod.job_name, pod.running_since
         else:
             return self
         attempts = list(self.status.attempts or ())
         if not attempts or attempts[-1].number != attempt:
-            attempts.append(Attempt(number=attempt, start_time=created or EPOCH))
+            attempts.append(Attempt(number=attempt, start_time=started or EPOCH))
         if job and attempts[-1].job_uid is None:
             attempts[-1] = attempts[-1].model_copy(update={"job_uid": job.uid})
         return self._set(attempts=attempts[-ATTEMPTS_KEPT:], job_name=name)

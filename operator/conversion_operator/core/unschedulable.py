@@ -18,10 +18,11 @@ from conversion_operator.core.plan import Snapshot
 from conversion_operator.core.verdict import NotStarted
 
 
-def start_timeout(snapshot: Snapshot, job: Job, not_started: NotStarted) -> timedelta:
+def time_allowed_to_start(snapshot: Snapshot, job: Job, not_started: NotStarted) -> timedelta:
     """How long the container of this attempt may take to start.
 
-    A Job that was ever suspended has the start timeout: Kueue or the user decides when it runs.
+    The operator never makes a Job that was suspended yield its slot, because Kueue or the user
+    decides when it runs. So only CONVERTER_START_TIMEOUT_SECONDS applies to it.
     """
     policy = snapshot.policy
     if not_started.reason != Reason.UNSCHEDULABLE or job.was_suspended:
@@ -31,9 +32,8 @@ def start_timeout(snapshot: Snapshot, job: Job, not_started: NotStarted) -> time
     return timedelta(seconds=policy.queue_timeout)
 
 
-def tries_again(conversion: Conversion) -> bool:
-    """True if the pod of an earlier attempt was unschedulable, and no container has started
-    since."""
+def retries_after_giving_up(conversion: Conversion) -> bool:
+    """True if an earlier attempt gave up its slot, and no container has started since."""
     status = conversion.status
     retries = status.retries if status else None
     if status is None or retries is None or not retries.unschedulable:

@@ -220,7 +220,6 @@ def _explain_stop(pod: Pod, end: Terminated, job: Job | None) -> tuple[Outcome, 
     if end.started_at is None or end.exit_code == _START_ERROR or end.reason == "StartError":
         return Outcome.DISRUPTION, Reason.START_ERROR, _brief(end.message) or end.reason
     # Of the known codes, only that of TERMINATED gets here.
-    # Of the known codes, only that of TERMINATED gets here.
     if end.exit_code in REASON_BY_EXIT_CODE or end.exit_code == _SIGTERM:
         return _explain_sigterm(pod, job)
     if pod.deletion_timestamp:

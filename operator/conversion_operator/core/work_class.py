@@ -13,7 +13,7 @@ _LIGHT_TYPES: Final = frozenset({"extract_thumbnail", "media_info"})
 class WorkClass(NamedTuple):
     """The name of the ConversionQueue, and whether the conversion is light."""
 
-    queue: str
+    conversion_queue: str
     light: bool
 
 
@@ -24,8 +24,8 @@ UNKNOWN: Final = WorkClass("", False)
 def is_light(conversion: Conversion) -> bool:
     """True if the conversion takes seconds. The encoding of a video takes longer.
 
-    The types of its outputs alone decide. Whether the streams of a video are copied is known only
-    in its pod. A dry run encodes nothing.
+    A dry run is light: it encodes nothing. Otherwise, only the types of the outputs decide. Whether
+    the streams of a video are copied is known only in the pod.
     """
     types = conversion.output_types
     return conversion.dry_run or (bool(types) and all(map(_is_light_type, types)))

@@ -101,5 +101,5 @@ def test_the_planned_memory_is_that_of_the_videos_that_fit_together(
     plans = dry_run.plan_outputs(tasks, limits, machine, str(tmp_path), lambda line: None)
     assert batches_of_run(tasks, limits, tmp_path, monkeypatch) == batches
     for batch in batches:
-        needed = memory.share(VIDEO, [WANTED[number] for number in batch], limits).needed
+        needed = memory.share_threads(VIDEO, [WANTED[number] for number in batch], limits).needed
         assert [plans[number].memory for number in batch] == [needed] * len(batch)

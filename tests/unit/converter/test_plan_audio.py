@@ -18,10 +18,10 @@ from media_converter.planning import loudness
 from media_converter.planning.audio import (
     MP3_OUTPUT,
     AudioOutput,
+    audio_feed,
     audio_output_filters,
     cover_step,
     plan_audio,
-    sound_feed,
 )
 from media_converter.planning.audio_filters import (
     FOLLOW_SAMPLES,
@@ -76,7 +76,7 @@ def test_a_part_behind_a_clock_that_starts_again_is_read_from_the_start() -> Non
     )
     joined = audio._replace(channels=2, joined=(1, 2))
     options = AudioOptions(start=12.0, duration=3.0)
-    feed = sound_feed(twice, joined, options, LIMITS)
+    feed = audio_feed(twice, joined, options, LIMITS)
     assert feed is not None
     assert "-ss" not in feed.argv
     assert value_of(feed.argv, "-af").startswith("atrim=start=11.500000")

@@ -22,7 +22,7 @@ RESOLUTIONS = (720, 480, 240)
 
 
 def together(limits: Limits = LIMITS, duration: float | None = None) -> tuple[str, ...]:
-    encoders = memory.share(VIDEO, SIZES, limits).encoders
+    encoders = memory.share_threads(VIDEO, SIZES, limits).encoders
     plans = [
         plan_video(
             INFO,
@@ -58,7 +58,7 @@ def test_one_command_reads_once_and_writes_each_output() -> None:
 def test_copied_sound_is_decoded_whichever_output_copies_it() -> None:
     wanted = [VideoOptions(resolution=240, container="webm"), VideoOptions(resolution=240)]
     evidence = Evidence(MayCopy(video=False))
-    encoders = memory.share(VIDEO, SIZES[:2], LIMITS).encoders
+    encoders = memory.share_threads(VIDEO, SIZES[:2], LIMITS).encoders
     plans = [
         plan_video(INFO, options, LIMITS, WHITE, evidence, encoder=encoder)
         for options, encoder in zip(wanted, encoders, strict=True)
@@ -72,7 +72,8 @@ def test_copied_sound_is_decoded_whichever_output_copies_it() -> None:
 def sounds(*wanted: VideoOptions, gains: tuple[float | None, ...] = ()) -> tuple[str, ...]:
     """The command for videos of a film whose sound must be encoded."""
     info = INFO._replace(audio=(AUDIO._replace(codec="flac"),))
-    encoders = memory.share(VIDEO, [memory.EncodedVideo((426, 240))] * len(wanted), LIMITS).encoders
+    videos = [memory.EncodedVideo((426, 240))] * len(wanted)
+    encoders = memory.share_threads(VIDEO, videos, LIMITS).encoders
     found = (None if gain is None else Gain(gain) for gain in gains)
     plans = [
         plan_video(info, options, LIMITS, WHITE, Evidence(gain=next(found, None)), encoder=encoder)
@@ -136,11 +137,11 @@ def test_each_codec_has_its_own_memory() -> None:
     """Of an encoder, not of the decoder that all share."""
     size = SIZES[0].size
     needed = {
-        codec: memory.share(VIDEO, [memory.EncodedVideo(size, codec)], LIMITS).needed
+        codec: memory.share_threads(VIDEO, [memory.EncodedVideo(size, codec)], LIMITS).needed
         for codec in CODECS
     }
     assert needed["h264"] < needed["vp9"] < needed["hevc"]
-    both = memory.share(
+    both = memory.share_threads(
         VIDEO, [memory.EncodedVideo(size), memory.EncodedVideo(size, "hevc")], LIMITS
     ).needed
     assert needed["hevc"] < both < needed["h264"] + needed["hevc"]
@@ -160,34 +161,34 @@ def test_each_output_of_a_tool_has_its_own_descriptor() -> None:
 
 
 def test_threads_are_shared_by_the_number_of_pixels() -> None:
-    sharing = memory.share(VIDEO, SIZES, Limits(8, None))
+    sharing = memory.share_threads(VIDEO, SIZES, Limits(8, None))
     assert [threads for _, threads in sharing.encoders] == [5, 2, 1]
-    alone = memory.share(VIDEO, SIZES[:1], Limits(8, None))
+    alone = memory.share_threads(VIDEO, SIZES[:1], Limits(8, None))
     assert alone.encoders == (
         memory.choose_encoder_settings(VIDEO, SIZES[0].size, Limits(8, None)),
     )
-    one = memory.share(VIDEO, SIZES, Limits(1, None))
+    one = memory.share_threads(VIDEO, SIZES, Limits(1, None))
     assert [threads for _, threads in one.encoders] == [1, 1, 1]
 
 
 def test_memory_adds_up() -> None:
     limits = Limits(1, GIB)
-    parts = [memory.share(VIDEO, [size], limits).needed for size in SIZES]
-    whole = memory.share(VIDEO, SIZES, limits).needed
+    parts = [memory.share_threads(VIDEO, [size], limits).needed for size in SIZES]
+    whole = memory.share_threads(VIDEO, SIZES, limits).needed
     assert max(parts) < whole < sum(parts), "the input is decoded once"
     enough = memory.sufficient_limit(whole)
-    assert memory.share(VIDEO, SIZES, Limits(1, enough << 20)).fits
-    least = memory.share(VIDEO, SIZES, Limits(1, (enough - 64) << 20))
+    assert memory.share_threads(VIDEO, SIZES, Limits(1, enough << 20)).fits
+    least = memory.share_threads(VIDEO, SIZES, Limits(1, (enough - 64) << 20))
     assert not least.fits
     for size in SIZES:
-        assert memory.share(VIDEO, [size], Limits(1, (enough - 64) << 20)).fits
+        assert memory.share_threads(VIDEO, [size], Limits(1, (enough - 64) << 20)).fits
 
 
 def test_sharing_never_changes_the_settings_of_an_encoder() -> None:
     for size_limit in range(320, 1024, 64):
         limits = Limits(1, size_limit << 20)
         for (size, _), (settings, _) in zip(
-            SIZES, memory.share(VIDEO, SIZES, limits).encoders, strict=True
+            SIZES, memory.share_threads(VIDEO, SIZES, limits).encoders, strict=True
         ):
             assert settings == memory.choose_encoder_settings(VIDEO, size, limits)[0]
 
@@ -204,7 +205,7 @@ def test_only_videos_of_the_same_part_are_made_together() -> None:
 @pytest.mark.parametrize("silent", [0, 1])
 def test_checksums_of_sound_are_checked_whichever_output_has_none(silent: int) -> None:
     info = INFO._replace(audio=(AUDIO._replace(codec="flac"),))
-    encoders = memory.share(VIDEO, SIZES[:2], LIMITS).encoders
+    encoders = memory.share_threads(VIDEO, SIZES[:2], LIMITS).encoders
     plans = [
         plan_video(
             info,

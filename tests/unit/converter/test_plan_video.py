@@ -15,8 +15,8 @@ from media_converter.planning.gain import Gain
 from media_converter.planning.loudness import measure_step
 from media_converter.planning.plan import Evidence, Position
 from media_converter.planning.video import MAX_FRAME_RATE, can_copy_video, output_size, plan_video
+from media_converter.planning.video_audio import plan_encoded_audio, trial_step
 from media_converter.planning.video_codecs import CODECS
-from media_converter.planning.video_sound import plan_encoded_audio, trial_step
 from media_converter.probing.codecs import VIDEO_DECODERS
 from media_converter.probing.media import MediaInfo, VideoStream
 from media_converter.probing.rates import Rates
@@ -68,6 +68,7 @@ def test_a_video_that_fits_is_stream_copied() -> None:
         {"full_range": True},
         {"color_transfer": "smpte2084"},
         {"color_primaries": "bt2020"},
+        {"color_space": "bt2020nc"},
         {"color_space": "gbr"},
         {"color_space": "ycgco"},
         {"field_order": "tt"},
@@ -242,8 +243,8 @@ def test_the_trial_of_the_sound_is_that_of_the_video() -> None:
     for options in (VideoOptions(loudness=-16.0, duration=2.0), WEBM._replace(loudness=-16.0)):
         evidence = Evidence(gain=Gain(3.0))
         video = plan_video(INFO, options, LIMITS, WHITE, evidence).step.argv
-        sound = plan_encoded_audio(INFO, AUDIO, options, evidence, LIMITS)
-        trial = trial_step(INFO, sound, options, Gain(3.0), LIMITS).argv
+        audio = plan_encoded_audio(INFO, AUDIO, options, evidence, LIMITS)
+        trial = trial_step(INFO, audio, options, Gain(3.0), LIMITS).argv
         for option in ("-af", "-c:a", "-b:a", "-f"):
             assert value_of(trial, option) == value_of(video, option)
         assert ("-t" in trial) == ("-t" in video)

@@ -31,7 +31,8 @@ LINES = {
     "the offline path": ("README.md", "`hack/offline` builds them from Debian packages"),
     "an input that will be made": (
         "README.md",
-        "A conversion waits while another conversion of its namespace will write its input",
+        "If another conversion in the same namespace is going to write the input of a conversion, "
+        "the conversion waits for it",
     ),
     "your own files on kind": ("docs/install.md", "cp deploy/samples/media/guitar.flac shared/"),
     "the owner of your own files": ("docs/install.md", "mode 2775 and group 65532"),

@@ -110,8 +110,8 @@ def specify(  # noqa: PLR0917 each is a part of the state
     order = in_turn(tiers, taken, policy)
     positions: dict[str, int] = {}
     for standing in waiting:
-        place = standing.namespace, standing.work.queue
-        before = [s for s in waiting if (s.namespace, s.work.queue) == place]
+        place = standing.namespace, standing.work.conversion_queue
+        before = [s for s in waiting if (s.namespace, s.work.conversion_queue) == place]
         positions[standing.uid] = before.index(standing) + 1
     slots = {s.uid: s.slots for s in standings if s.slots}
     return Specified(tuple(s.uid for s in order), blocks | refused, positions, slots)
@@ -152,8 +152,8 @@ def in_turn(
 def fits(standing: Standing, taken: Sequence[Slot], policy: Policy) -> bool:
     """True if the limits allow that one more conversion of this class starts."""
     free = policy.max_parallel - len(taken)
-    limits = policy.queues.find(standing.work.queue) or QueueLimits()
-    queue = [slot for slot in taken if slot[1].queue == standing.work.queue]
+    limits = policy.queues.find(standing.work.conversion_queue) or QueueLimits()
+    queue = [slot for slot in taken if slot[1].conversion_queue == standing.work.conversion_queue]
     most = limits.namespaces.get(standing.namespace)
     if free <= 0 or (limits.max_parallel is not None and len(queue) >= limits.max_parallel):
         return False
@@ -165,7 +165,7 @@ def fits(standing: Standing, taken: Sequence[Slot], policy: Policy) -> bool:
     counted = (kept[n] for n, each in policy.queues.limits.items() if not each.starts_nothing)
     if free <= sum(counted):
         return False
-    own = kept.get(standing.work.queue, 0)
+    own = kept.get(standing.work.conversion_queue, 0)
     return limits.max_parallel is None or limits.max_parallel - len(queue) > own
 
 
@@ -174,7 +174,7 @@ def kept_in(name: str, limits: QueueLimits, taken: Sequence[Slot]) -> int:
     light = sum(work == WorkClass(name, True) for _, work in taken)
     room = limits.max_parallel
     if room is not None:
-        room -= sum(work.queue == name for _, work in taken)
+        room -= sum(work.conversion_queue == name for _, work in taken)
     return max(0, min(limits.reserved - light, limits.reserved if room is None else room))
 
 
@@ -272,7 +272,7 @@ def _one_try(
     startable: Sequence[Standing], unfinished: Iterable[Standing], fitting: Sequence[Standing]
 ) -> tuple[list[Standing], list[Standing]]:
     given_up = [s for s in startable if s.given_up_at]
-    tries = any(s.tries_again for s in unfinished)
+    tries = any(s.retries_after_giving_up for s in unfinished)
     can_start = [s for s in given_up if s in fitting]
     longest = min(can_start, key=lambda s: (s.given_up_at or EPOCH, s.order), default=None)
     first = None if tries else longest

@@ -11,7 +11,7 @@ from media_converter.planning.audio_filters import (
     video_audio_rate,
 )
 from media_converter.planning.gain import Gain
-from media_converter.planning.joined_tracks import feed, sound_input, sound_map
+from media_converter.planning.joined_tracks import audio_input, audio_map, feed
 from media_converter.planning.plan import (
     NO_METADATA,
     OUTPUT_URL,
@@ -58,8 +58,9 @@ class EncodedAudio(NamedTuple):
 
     def options(self, gain: Gain | None) -> list[str]:
         """Output options that encode it with a gain."""
-        last = gain.filters(video_audio_rate(self.audio, self.codec)) if gain else []
-        return video_audio_options(self.audio, self.codec, self.filters, last)
+        rate = video_audio_rate(self.audio, self.codec)
+        gain_filters = gain.filters(rate) if gain else []
+        return video_audio_options(self.audio, self.codec, self.filters, gain_filters)
 
 
 def plan_encoded_audio(
@@ -68,27 +69,33 @@ def plan_encoded_audio(
     """How the audio of a video is read and filtered before it is encoded."""
     reading, varies = reading_of(options, evidence.position), evidence.audio_varies
     codec = CONTAINERS[options.container].audio_codec
-    read = (*audio_decoder_options(audio), *reading.input_options)
-    of_track = reading._replace(input_options=read)
-    tracks = feed(limits, info, audio, of_track, options.duration, varies=varies)
+    input_options = (*audio_decoder_options(audio), *reading.input_options)
+    track_reading = reading._replace(input_options=input_options)
+    track_feed = feed(limits, info, audio, track_reading, options.duration, varies=varies)
     # The feed has already cut joined audio to the range.
-    first = () if audio.joined else reading.audio_filters
-    filters = video_audio_filters(audio, codec, first, varies=varies)
-    return EncodedAudio(audio, read, tuple(filters), codec, tracks)
+    first_filters = () if audio.joined else reading.audio_filters
+    filters = video_audio_filters(audio, codec, first_filters, varies=varies)
+    return EncodedAudio(
+        audio=audio,
+        input_options=input_options,
+        filters=tuple(filters),
+        codec=codec,
+        feed=track_feed,
+    )
 
 
 def trial_step(
-    info: MediaInfo, sound: EncodedAudio, options: VideoOptions, gain: Gain, limits: Limits
+    info: MediaInfo, audio: EncodedAudio, options: VideoOptions, gain: Gain, limits: Limits
 ) -> Step:
     """Build the step that writes the audio alone, as the video will have it.
 
     An encoder raises peaks, so the encoded audio must be measured to know whether the gain is
     right. The audio alone is encoded in a fraction of the time of the video.
     """
-    argv = ffmpeg_command(limits, sound.input_options, demuxer_options=info.demuxer_options)
-    argv += sound_input(sound.audio)
-    argv += ["-map", sound_map(sound.audio), *sound.options(gain), *NO_METADATA]
+    argv = ffmpeg_command(limits, audio.input_options, demuxer_options=info.demuxer_options)
+    argv += audio_input(audio.audio)
+    argv += ["-map", audio_map(audio.audio), *audio.options(gain), *NO_METADATA]
     if options.duration is not None:
         argv += ["-t", f"{options.duration:.6f}"]
     argv += [*PROGRESS, *CONTAINERS[options.container].muxer, OUTPUT_URL]
-    return Step("sound", tuple(argv), Stdout.LINES, feed=sound.feed)
+    return Step("sound", tuple(argv), Stdout.LINES, feed=audio.feed)

@@ -10,13 +10,13 @@ import os
 from functools import partial
 
 from media_converter.planning.plan import Evidence
-from media_converter.planning.video_choice import choose_video
-from media_converter.planning.video_sound import (
+from media_converter.planning.video_audio import (
     EncodedAudio,
     plan_encoded_audio,
     trial_step,
     wanted_audio,
 )
+from media_converter.planning.video_choice import choose_video
 from media_converter.probing.decoded import Loudness
 from media_converter.probing.media import MediaInfo
 from media_converter.running.loudness import Leveller, measure
@@ -33,27 +33,27 @@ def with_loudness(
     audio = wanted_audio(info, choose_video(info), options)
     if audio is None or options.loudness is None:
         return evidence, ()
-    sound = plan_encoded_audio(info, audio, options, evidence, run.limits)
-    leveller = Leveller(run, options.loudness, partial(_measure, run, info, sound, options))
+    encoded = plan_encoded_audio(info, audio, options, evidence, run.limits)
+    leveller = Leveller(run, options.loudness, partial(_measure, run, info, encoded, options))
     while leveller.gain is not None:
-        _write_audio(run, info, sound, evidence._replace(gain=leveller.gain))
+        _write_audio(run, info, encoded, evidence._replace(gain=leveller.gain))
         if leveller.is_right():
             break
     return evidence._replace(gain=leveller.gain), leveller.warnings
 
 
 def _measure(
-    run: Run, info: MediaInfo, sound: EncodedAudio, options: VideoOptions
+    run: Run, info: MediaInfo, audio: EncodedAudio, options: VideoOptions
 ) -> Loudness | None:
-    track, read = sound.feed or sound.audio.stream_index, sound.input_options
-    return measure(run, info, track, sound.filters, read, options.duration)
+    track, read = audio.feed or audio.audio.stream_index, audio.input_options
+    return measure(run, info, track, audio.filters, read, options.duration)
 
 
-def _write_audio(run: Run, info: MediaInfo, sound: EncodedAudio, evidence: Evidence) -> None:
+def _write_audio(run: Run, info: MediaInfo, audio: EncodedAudio, evidence: Evidence) -> None:
     options = run.task.options
     if not isinstance(options, VideoOptions) or evidence.gain is None:
         raise TypeError(f"no loudness is wanted: {options}")
-    step = trial_step(info, sound, options, evidence.gain, run.limits)
+    step = trial_step(info, audio, options, evidence.gain, run.limits)
     output = run.make_temporary().fd
     os.ftruncate(output, 0)
     meter = Meter(
