@@ -106,6 +106,15 @@ class Observer:
             return 0.0
         return len(self.finished) / (max(self.finished.values()) - min(self.submitted.values()))
 
+    @property
+    def rate_after_submission(self) -> float:
+        """Finished per second after the last submission, while the API server creates nothing."""
+        if not self.finished:
+            return 0.0
+        begin, end = max(self.submitted.values()), max(self.finished.values())
+        count = sum(time > begin for time in self.finished.values())
+        return count / (end - begin) if count else 0.0
+
     def finished_over_time(self) -> list[tuple[float, int]]:
         """How many had finished by a number of seconds after the first submission."""
         if not self.submitted:
