@@ -137,6 +137,8 @@ fuzz-converter: tools ## convert 5000 mutated files with the converter's image (
 faults: tools ## lose nodes, freeze operators, break connections, attack the HTTP API (long)
 	@hack/docker
 	@hack/images
+	@hack/go-build cosign >/dev/null
+	@hack/go-build velero >/dev/null
 	@$(PYTEST) tests/faults
 
 chaos: faults ## run faults, then 300 conversions while pods, nodes and the operator fail (long)

@@ -34,8 +34,7 @@ RELEASE = {
 }
 NEXT_RELEASE = "dist/my-network-converter-0.3.0.tgz"
 """The chart that docs/operations.md upgrades to, and rolls back from."""
-# The first two are programs that this project does not bring. test_release.py checks a release with
-# the command of the page.
+# tests/faults/test_page_tools.py runs the commands of the first two, and test_release.py the last.
 NOT_CHECKED = ("cosign", "velero", "cp", "cd", "sha256sum")
 LINES = re.MULTILINE | re.DOTALL
 NAMESPACES = {
