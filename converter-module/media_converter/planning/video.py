@@ -192,8 +192,8 @@ def plan_video(
 def _refuse_start_after_end(options: VideoOptions, position: Position | None) -> None:
     """Raise ConversionError if the range starts when the last frame has ended, or later.
 
-    ``position`` describes the frame that is on the screen at the start of the range. Only the last
-    frame can have ended by then. The duration in the header is not used, because it can be wrong.
+    ``position`` describes the last frame at or before the start of the range. It lasts until the
+    next frame, so if it has ended, none follows. The duration in the header may be wrong.
     """
     if position is None or position.frame_time is None:
         return
@@ -318,9 +318,9 @@ def _encoder_options(
     encoder: memory.Encoder,
     rates: Rates | None,
 ) -> list[str]:
-    # If a GIF frame lasts less than 20 ms, browsers show it for 100 ms. video_filter gives it the
-    # same 100 ms, with setpts. setpts leaves the last frame without a duration. A constant rate of
-    # 10 frames per second gives it 100 ms, and more if maxFrameRate is lower than 10.
+    # If a GIF frame lasts less than 20 ms, browsers show it for 100 ms, and video_filter does the
+    # same with setpts. After setpts, the last frame has no duration. A constant frame rate gives it
+    # one: 100 ms at 10 frames per second, which maxFrameRate can reduce.
     allowed_rate = allowed_frame_rate(options)
     is_slowed_gif = may_have_short_gif_frames(video)
     argv = (

@@ -109,10 +109,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
         _R.WAITING_FOR_INPUT: Explanation(
             "Another conversion of the namespace will write the input of this one, and has not "
             "ended yet. It does not matter which of the two was created first.",
-            "Starts automatically when the other conversion has ended and has made the file; its "
-            "`status.outputs` lists the files if it makes several. `status.message` names it: its "
-            "status says what it waits for. If it ends without the file, this conversion fails as "
-            "`InputNotMade`.",
+            "Starts automatically when the other conversion has ended and has made the file. "
+            "`status.message` names the other conversion: see its status. If it ends without the "
+            "file, this conversion fails as `InputNotMade`.",
         ),
         _R.CLAIM_MISSING: Explanation(
             "The namespace does not have the PersistentVolumeClaim that `SHARED_VOLUME_CLAIM` "
@@ -368,9 +367,8 @@ kubectl -n NAMESPACE get convjob NAME -o jsonpath='{.status.reason}: {.status.me
 The last column says what the operator does automatically, and then what you can do:
 
 - **Starts automatically**: the conversion waits. It can start when the cause no longer exists.
-- **Retried automatically without limit**: the operator creates a new Job each time, until the API
-  server accepts the Job and its pod, or until you cancel the conversion. If a setting has changed,
-  the new Job has the new value.
+- **Retried automatically without limit**: the operator creates a new Job, as often as this reason
+  occurs. You can cancel the conversion.
 - **Retried automatically until `QueueTimeout`**: an attempt whose container does not start within
   `CONVERTER_START_TIMEOUT_SECONDS` is ended and its slot is released. The next attempt follows
   after a back-off. If the start timeouts and back-offs of consecutive attempts add up to

@@ -16,9 +16,9 @@ holds a slot for that conversion.
 
 Nothing starts in a namespace until the operator has listed its Jobs and pods in this term of
 leadership. At the start of a term, nothing starts anywhere until those of all watched namespaces
-are listed, or GRACE_SECONDS (in controller.sync) have passed. After that, the slots of a namespace
-that is not listed are taken from the Lease, where a leader last recorded them. If its known Jobs
-and pods use more slots, that number counts.
+are listed, or GRACE_SECONDS (in controller.sync) have passed. After that, a namespace whose Jobs
+and pods are still not listed counts with the number of slots that a leader last recorded for it on
+the Lease. If the Jobs and pods in the store use more slots, the higher number counts.
 """
 
 from __future__ import annotations

@@ -94,8 +94,8 @@ def decide_without_conversion(children: Children, now: datetime, policy: Policy)
     it does not: they may finish, and the operator deletes them afterwards. It deletes them earlier
     in two cases: the container does not start within the start timeout (otherwise its Job would
     hold its slot forever), or a sidecar does not exit after the converter (otherwise its pod would
-    never terminate). A pod that has not terminated CONVERTER_LOST_SECONDS after the end of its
-    grace period is deleted by force: its node is lost.
+    never terminate). If a pod still exists CONVERTER_LOST_SECONDS after the end of its grace
+    period, its node is lost, and the operator deletes the pod by force.
     """
     deadlines = _deletion_deadlines(children, timedelta(seconds=policy.start_timeout))
     past_deadline = {uid for uid, deadline in deadlines.items() if deadline <= now}
