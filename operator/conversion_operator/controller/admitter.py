@@ -18,7 +18,7 @@ Nothing starts in a namespace until the operator has listed its Jobs and pods in
 leadership. At the start of a term, nothing starts anywhere until those of all watched namespaces
 are listed, or GRACE_SECONDS (in controller.sync) have passed. After that, a namespace whose Jobs
 and pods are still not listed counts with the number of slots that a leader last recorded for it on
-the Lease. If the Jobs and pods in the store use more slots, the higher number counts.
+the Lease, or with those that its Jobs and pods known from watches use, if these are more.
 """
 
 from __future__ import annotations

@@ -156,12 +156,11 @@ def callback_url(conversion: Conversion, default: str) -> str:
 
 
 def _outputs_are_pruned(conversion: Conversion) -> bool:
-    """Whether the API server prunes the outputs, because its CRD is older than this operator.
+    """Whether the API server prunes the outputs: the object was stored under a later CRD.
 
     Every release of the CRD requires one of these: conversionType together with outputFile;
-    outputs; or profile. If the object has none of them, it was stored under a later CRD, and the
-    older CRD now in the cluster hides the fields that define its outputs. A write of the status
-    would remove these fields from storage.
+    outputs; or profile. If the object has none of them, the CRD now in the cluster hides the fields
+    that define its outputs. A write of the status would remove these fields from storage.
     """
     return NO_OUTPUTS in conversion.spec_error
 
