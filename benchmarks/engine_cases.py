@@ -106,7 +106,7 @@ def ladder(audio: str) -> tuple[Command, Command]:
 
 
 def tiles(rate: str, grid: str) -> tuple[str, ...]:
-    """The plain way to a sprite: decode all, and keep some pictures."""
+    """The plain way to a sprite: decode all, and keep some frames."""
     filters = f"fps={rate},scale=160:160:force_original_aspect_ratio=decrease,tile={grid}"
     return ("-i", "IN", "-vf", filters, "-frames:v", "1", "-q:v", "3")
 

@@ -58,9 +58,9 @@ def convert(run: Run) -> Converted:
     """Write the output of a run to its temporary file, and verify it."""
     match run.task.options:
         case VideoOptions():
-            from media_converter.running import films
+            from media_converter.running import videos
 
-            return _only(films.convert_videos([run]))
+            return _only(videos.convert_videos([run]))
         case AudioOptions() as options:
             from media_converter.running import transcode
 
@@ -96,9 +96,9 @@ def are_together(one: Task, other: Task) -> bool:
     """Whether the outputs of two tasks are made together."""
     if not isinstance(one.options, VideoOptions):
         return False
-    from media_converter.running import films
+    from media_converter.running import videos
 
-    return films.same_part(one.options, other.options)
+    return videos.same_part(one.options, other.options)
 
 
 def convert_together(runs: list[Run]) -> Iterator[Batch]:
@@ -106,9 +106,9 @@ def convert_together(runs: list[Run]) -> Iterator[Batch]:
     if len(runs) == 1:
         yield [(0, partial(convert, runs[0]))]
     else:
-        from media_converter.running import films
+        from media_converter.running import videos
 
-        yield from films.convert_videos(runs)
+        yield from videos.convert_videos(runs)
 
 
 def _only(batches: Iterator[Batch]) -> Converted:

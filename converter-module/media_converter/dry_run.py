@@ -28,7 +28,6 @@ from media_converter.planning.waveform import plan_waveform
 from media_converter.probing.rates import Rates
 from media_converter.request import name_output
 from media_converter.running import (
-    films,
     image,
     media_info,
     preview,
@@ -36,6 +35,7 @@ from media_converter.running import (
     survey,
     thumbnail,
     transcode,
+    videos,
 )
 from media_converter.running.existing import find_published
 from media_converter.running.process import Runner
@@ -150,14 +150,14 @@ def _plan(run: Run) -> _Draft:
 
 
 def _video(run: Run) -> _Draft:
-    (plan, rates), info = films.plan_only(run), survey.probe(run)
+    (plan, rates), info = videos.plan_only(run), survey.probe(run)
     run.log(plan.summary)
     copies_all = plan.copies_video and (plan.audio_index is None or plan.copies_audio)
     action = Action.COPY if copies_all else Action.ENCODE
     estimate = estimates.of_copy(info.size_bytes)
     if plan.copies_video and not copies_all:
-        sound = estimates.of_audio(0, plan.duration).seconds or 0.0
-        estimate = Estimate((estimate.seconds or 0.0) + sound, estimate.size)
+        audio_seconds = estimates.of_audio(0, plan.duration).seconds or 0.0
+        estimate = Estimate((estimate.seconds or 0.0) + audio_seconds, estimate.size)
     planned = _planned(action, plan, memory.FOR_COPY, estimate)
     return _Draft(planned, None if plan.copies_video else run, rates)
 
@@ -167,20 +167,20 @@ def _with_others(draft: _Draft, drafts: Sequence[_Draft]) -> PlannedOutput:
     run = draft.run
     if run is None:
         return draft.planned
-    video, options = choose_video(survey.probe(run)), films.options_of(run)
-    group = [d for d in drafts if d.run and films.same_part(d.run.task.options, options)]
-    wanted = [films.encoded_as(video, films.options_of(d.run)) for d in group if d.run]
+    video, options = choose_video(survey.probe(run)), videos.options_of(run)
+    group = [d for d in drafts if d.run and videos.same_part(d.run.task.options, options)]
+    wanted = [videos.encoded_as(video, videos.options_of(d.run)) for d in group if d.run]
     number = next(index for index, other in enumerate(group) if other is draft)
     own, batch = wanted[number], memory.batch_of(number, video, wanted, run.limits)
     sharing = memory.share_threads(video, batch, run.limits)
     planned, duration = draft.planned, draft.planned.duration_seconds
     most = allowed_frame_rate(options)
     frames = estimates.frame_counts(duration, probed_frame_rate(video), most, draft.rates)
-    sound = duration or 0.0 if planned.audio_codec else 0.0
+    audio_seconds = duration or 0.0 if planned.audio_codec else 0.0
     if options.loudness is not None:
-        sound *= _PASSES_FOR_LOUDNESS
+        audio_seconds *= _PASSES_FOR_LOUDNESS
     quality = options.quality or DEFAULT_QUALITY
-    estimate = estimates.of_video(video, own, quality, frames, sound, len(batch))
+    estimate = estimates.of_video(video, own, quality, frames, audio_seconds, len(batch))
     return _with_estimate(planned._replace(memory=sharing.needed), estimate)
 
 

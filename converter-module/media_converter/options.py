@@ -53,7 +53,7 @@ MAX_LENGTH: Final = 20
 """Maximum length of a value that is a string."""
 PREVIEW_SECONDS: Final = (3, 4, 5, 6, 7, 8, 9, 10)
 MAX_TILES: Final = 1000
-"""The most frames of a storyboard that may be asked for."""
+"""The most images of a storyboard that may be asked for."""
 
 
 class Option(NamedTuple):
@@ -81,10 +81,10 @@ class Option(NamedTuple):
 
 _VIDEO: Final = ConversionType.VIDEO_TO_MP4
 _WEBM: Final = ConversionType.VIDEO_TO_WEBM
-_AUDIO: Final = ConversionType.AUDIO_TO_MP3
+_MP3: Final = ConversionType.AUDIO_TO_MP3
 _IMAGE: Final = ConversionType.IMAGE_RESIZE
 _THUMBNAIL: Final = ConversionType.EXTRACT_THUMBNAIL
-_SOUND: Final = ConversionType.AUDIO_CONVERT
+_AUDIO: Final = ConversionType.AUDIO_CONVERT
 _INFO: Final = ConversionType.MEDIA_INFO
 _WAVEFORM: Final = ConversionType.AUDIO_WAVEFORM
 _STORYBOARD: Final = ConversionType.VIDEO_STORYBOARD
@@ -103,7 +103,7 @@ GRAVITIES: Final = (
 )
 """Which part of an image remains. Attention and entropy look at the image."""
 _MAX_FRAME_RATE: Final = Whole(
-    "[1-9]|[1-5][0-9]|60", (1, 60), "", "pictures per second from 1 to 60, such as 30"
+    "[1-9]|[1-5][0-9]|60", (1, 60), "", "frames per second from 1 to 60, such as 30"
 )
 
 GRAMMAR: Final = (
@@ -115,11 +115,11 @@ GRAMMAR: Final = (
     Option("maxBitrate", (_VIDEO, _WEBM), _MAX_BITRATE),
     Option("maxFrameRate", (_VIDEO, _WEBM), _MAX_FRAME_RATE),
     Option("audio", (_VIDEO, _WEBM), Words(("keep", "none"))),
-    Option("bitrate", (_AUDIO,), Choices(BITRATES, "k")),
-    Option("bitrate", (_SOUND,), Choices(BITRATES, "k"), extensions=("m4a", "opus", "ogg")),
-    Option("channels", (_AUDIO, _SOUND), Words(("mono", "stereo"))),
-    Option("start", (_VIDEO, _WEBM, _AUDIO, _SOUND), Time(MAX_SECONDS)),
-    Option("duration", (_VIDEO, _WEBM, _AUDIO, _SOUND), Time(MAX_SECONDS, allows_zero=False)),
+    Option("bitrate", (_MP3,), Choices(BITRATES, "k")),
+    Option("bitrate", (_AUDIO,), Choices(BITRATES, "k"), extensions=("m4a", "opus", "ogg")),
+    Option("channels", (_MP3, _AUDIO), Words(("mono", "stereo"))),
+    Option("start", (_VIDEO, _WEBM, _MP3, _AUDIO), Time(MAX_SECONDS)),
+    Option("duration", (_VIDEO, _WEBM, _MP3, _AUDIO), Time(MAX_SECONDS, allows_zero=False)),
     Option("size", (_VIDEO, _WEBM, _IMAGE, _THUMBNAIL, _STORYBOARD, _PREVIEW), Size(MAX_SIDE)),
     Option("size", (_WAVEFORM,), Size(MAX_SIDE), extensions=("png",)),
     Option("fit", (_VIDEO, _WEBM, _IMAGE), Words(("contain", "cover"))),
@@ -129,7 +129,7 @@ GRAMMAR: Final = (
     Option("background", (_WAVEFORM,), Colour(), extensions=("png",)),
     Option("samplesPerPixel", (_WAVEFORM,), Choices(ZOOMS, ""), extensions=("json",)),
     Option("time", (_THUMBNAIL,), Moment(MAX_SECONDS)),
-    Option("loudness", (_VIDEO, _WEBM, _AUDIO, _SOUND), Lufs()),
+    Option("loudness", (_VIDEO, _WEBM, _MP3, _AUDIO), Lufs()),
     Option("loudness", (_INFO,), Words(("measure",))),
     Option("placeholder", (_INFO,), Words(("thumbhash", "blurhash"))),
     Option("interval", (_STORYBOARD,), Time(MAX_SECONDS, allows_zero=False)),
@@ -173,10 +173,10 @@ _STILLS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "
 FORMATS: Final[Mapping[ConversionType, Mapping[str, str]]] = {
     _VIDEO: {"mp4": "mp4"},
     _WEBM: {"webm": "webm"},
-    _AUDIO: {"mp3": "mp3"},
+    _MP3: {"mp3": "mp3"},
     _IMAGE: {**_STILLS, "gif": "gif", "jxl": "jxl"},
     _THUMBNAIL: _STILLS,
-    _SOUND: {name: name for name in ("m4a", "opus", "ogg", "flac", "wav")},
+    _AUDIO: {name: name for name in ("m4a", "opus", "ogg", "flac", "wav")},
     _INFO: {"json": "json"},
     _WAVEFORM: {"png": "png", "json": "json"},
     _STORYBOARD: {"jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"},
@@ -199,8 +199,8 @@ class Stage(IntEnum):
 STAGES: Final[Mapping[ConversionType, Stage]] = {
     _THUMBNAIL: Stage.SEEK,
     _IMAGE: Stage.IMAGE,
+    _MP3: Stage.AUDIO,
     _AUDIO: Stage.AUDIO,
-    _SOUND: Stage.AUDIO,
     _WAVEFORM: Stage.AUDIO,
     _STORYBOARD: Stage.SCAN,
     _PREVIEW: Stage.SCAN,
@@ -276,7 +276,7 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
         case ConversionType.IMAGE_RESIZE:
             return ImageOptions(*parsed.pop("size", DEFAULT_SIZE), **parsed)
         case ConversionType.VIDEO_STORYBOARD:
-            return StoryboardOptions(pictures=parsed.pop("count", None), **parsed)
+            return StoryboardOptions(images=parsed.pop("count", None), **parsed)
         case _:
             time = parsed.pop("time", None)
             if isinstance(time, Share):
@@ -286,7 +286,7 @@ def _typed(conversion_type: ConversionType, parsed: dict[str, Any]) -> Options:
 
 _TYPED: Final[Mapping[ConversionType, Callable[..., Options]]] = {
     _VIDEO: VideoOptions,
-    _AUDIO: AudioOptions,
+    _MP3: AudioOptions,
     _INFO: InfoOptions,
     _WAVEFORM: WaveformOptions,
     _PREVIEW: PreviewOptions,

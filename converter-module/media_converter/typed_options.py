@@ -101,14 +101,14 @@ class WaveformOptions(NamedTuple):
 
 
 class StoryboardOptions(NamedTuple):
-    """The options of video_storyboard. ``size`` is the box, in pixels, of one frame.
+    """The options of video_storyboard. ``size`` is the box, in pixels, of one image.
 
-    ``interval`` is in seconds. Without it and ``pictures``, the option count, the number of
-    frames is the default.
+    ``interval`` is in seconds. Without it and ``images``, the option count, the number of images
+    is the default.
     """
 
     interval: float | None = None
-    pictures: int | None = None
+    images: int | None = None
     columns: int = 10
     size: tuple[int, int] = DEFAULT_TILE_SIZE
 

@@ -21,13 +21,13 @@ async def test_a_content_is_told_with_the_state_of_each_conversion(api: FakeApi)
     async with gateway(api) as client:
         job, _ = names(await post(client))
         await post(client, PNG)
-        made = {"state": "Succeeded", "size": 7, "width": 64, "warnings": ["No sound."]}
+        made = {"state": "Succeeded", "size": 7, "width": 64, "warnings": ["No audio."]}
         end(api, job, "Running", outputs=[{"state": "Pending"}, made])
         told = await get(client)
         assert statuses(told) == ("running", ["running", "completed"])
         assert [one["phase"] for one in told["conversions"]] == ["Running", "Succeeded"]
         picture = told["conversions"][1]
-        assert (picture["output_size"], picture["warnings"]) == (7, ["No sound."])
+        assert (picture["output_size"], picture["warnings"]) == (7, ["No audio."])
         assert picture["output"] == made
         end(api, job, "Failed", outputs=[{"state": "Pending"}, made], logs="tail")
         told = await get(client)

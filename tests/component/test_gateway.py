@@ -101,7 +101,7 @@ async def test_a_job_is_started_seen_and_cancelled(api: FakeApi) -> None:
 
 
 def _ended(obj: dict[str, Any]) -> None:
-    why = {"phase": "Failed", "reason": "Corrupt", "message": "no picture"}
+    why = {"phase": "Failed", "reason": "Corrupt", "message": "no frame"}
     obj["status"] = why | {"conditions": []}
 
 
@@ -114,7 +114,7 @@ async def test_a_wait_ends_with_the_conversion(api: FakeApi) -> None:
         await api.until(lambda: api.watches(resource="conversionjobs"))
         api.mutate("conversionjobs", job, _ended)
         answer = (await asyncio.wait_for(ask, 10)).json()
-        assert (answer["status"], answer["error"]) == ("failed", "no picture")
+        assert (answer["status"], answer["error"]) == ("failed", "no frame")
         begun = time.monotonic()
         assert (await client.get(f"{BASE}/status/{job}?wait=30")).json() == answer
         assert time.monotonic() - begun < 5

@@ -54,7 +54,7 @@ async def test_each_write_has_one_line(api: FakeApi, log: pytest.LogCaptureFixtu
         (one,) = {conversion["job_id"] for conversion in content["conversions"]}
 
         def fail(obj: dict[str, Any]) -> None:
-            why = {"phase": "Failed", "reason": "Corrupt", "message": "no picture"}
+            why = {"phase": "Failed", "reason": "Corrupt", "message": "no frame"}
             obj["status"] = why | {"conditions": []}
 
         api.mutate("conversionjobs", one, fail)

@@ -37,7 +37,7 @@ FACTS = {
     "width": 64,
     "height": 36,
     "durationSeconds": "1.500",
-    "warnings": ["No sound."],
+    "warnings": ["No audio."],
 }
 
 Answer = dict[str, Any]
@@ -99,7 +99,7 @@ async def test_several_outputs_are_one_conversion_with_the_callers_paths(api: Fa
         ]
         assert not {"output_file", "conversion_type", "plan", "dry_run"} & waiting.keys()
         assert waiting["input_file"] == SEVERAL["input_file"]
-        failed = {"state": "Failed", "reason": "NoAudio", "message": "no sound"}
+        failed = {"state": "Failed", "reason": "NoAudio", "message": "no audio"}
         end(api, job, "Failed", outputs=[FACTS, failed])
         ended = await told(client, job)
         assert [output["state"] for output in ended["outputs"]] == [
@@ -114,8 +114,8 @@ async def test_several_outputs_are_one_conversion_with_the_callers_paths(api: Fa
             1.5,
         )
         assert (picture["container"], picture["width"], picture["height"]) == ("jpeg", 64, 36)
-        assert picture["warnings"] == ["No sound."]
-        assert (sound["reason"], sound["message"]) == ("NoAudio", "no sound")
+        assert picture["warnings"] == ["No audio."]
+        assert (sound["reason"], sound["message"]) == ("NoAudio", "no audio")
         assert ended["error"] == "why"
 
 
@@ -167,7 +167,7 @@ async def test_a_dry_run_has_a_plan(api: FakeApi, body: Answer) -> None:
             "estimatedSeconds": "2.500",
             "estimatedSize": 7,
         }
-        skip = {"action": "Skip", "reason": "NoAudio", "message": "no sound"}
+        skip = {"action": "Skip", "reason": "NoAudio", "message": "no audio"}
         count = len(body.get("outputs", [body]))
         end(api, job, "Succeeded", plan=[plan, skip, plan][:count])
         after = await told(client, job)

@@ -161,7 +161,7 @@ STATUSES: list[dict[str, Any]] = [
     },
     {
         "phase": "Succeeded",
-        "output": {"sha256": "a" * 64, "container": "mp4", "warnings": ["No sound."]},
+        "output": {"sha256": "a" * 64, "container": "mp4", "warnings": ["No audio."]},
     },
     {"phase": "Failed", "logs": "l", "completionTime": "2026-01-02T03:04:05Z"},
     {"phase": "Cancelled", "completionTime": "2026-01-02T03:04:05Z"},
@@ -177,9 +177,9 @@ _FACTS: dict[str, Any] = {
     "width": 2,
     "height": 2,
     "durationSeconds": "1.500",
-    "warnings": ["No sound."],
+    "warnings": ["No audio."],
 }
-_WHY = {"reason": "NoAudio", "message": "There is no sound."}
+_WHY = {"reason": "NoAudio", "message": "There is no audio."}
 _TWO: dict[str, Any] = {
     "conversionType": None,
     "outputFile": None,

@@ -35,7 +35,7 @@ def add(api: FakeApi, name: str, phase: str = "", **spec: Any) -> None:
 
 
 def end(api: FakeApi, name: str, phase: str = "Failed", **status: Any) -> None:
-    full = {"phase": phase, "reason": "Corrupt", "message": "no picture", "conditions": []} | status
+    full = {"phase": phase, "reason": "Corrupt", "message": "no frame", "conditions": []} | status
     api.mutate("conversionjobs", name, partial(dict.update, status=full))
 
 
@@ -220,7 +220,7 @@ async def test_everything_about_one(api: FakeApi) -> None:
         end(api, "a", reason="ReportMissing", jobName="a-1", attempts=attempts, logs="the end")
         found = (await client.get(f"{LIST}/a")).json()
         assert (found["message"], found["logs"], found["queue"]) == (
-            "no picture",
+            "no frame",
             "the end",
             "default",
         )

@@ -10,7 +10,7 @@ from tests.component.support import FakeApi, FakeCluster
 from tests.component.support.scripts import exit_with, report
 from tests.component.support.tools import conversion_job
 
-WARNING = "The input is damaged: 3 of 90 pictures (3.3 %) could not be decoded."
+WARNING = "The input is damaged: 3 of 90 frames (3.3 %) could not be decoded."
 
 
 async def test_a_success_with_warnings_is_told(

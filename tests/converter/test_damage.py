@@ -36,7 +36,7 @@ def convert(converter: Converter, source: str, **env: str) -> Run:
 def test_a_film_without_its_middle_third_is_damaged(kitchen: Kitchen, converter: Converter) -> None:
     source = holed(kitchen, film(kitchen), 0.33, 0.67)
     run = converter.refused(VIDEO, source, "out.mp4", ExitReason.INPUT_DAMAGED)
-    assert "pictures" in run.report.message
+    assert "frames" in run.report.message
     assert "%" in run.report.message
     assert "damagedInput" in run.report.message
 
@@ -44,7 +44,7 @@ def test_a_film_without_its_middle_third_is_damaged(kitchen: Kitchen, converter:
 def test_a_little_damage_is_told(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:
     source = holed(kitchen, film(kitchen), 0.5, 0.53)
     run = converter.convert(VIDEO, source, "out.mp4")
-    assert any("pictures" in text and "%" in text for text in run.report.warnings)
+    assert any("frames" in text and "%" in text for text in run.report.warnings)
     assert lab.media(run.path).duration == pytest.approx(20, abs=0.5)
 
 

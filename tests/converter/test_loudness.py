@@ -103,7 +103,7 @@ def test_silence_stays_silent_and_is_told(kitchen: Kitchen, converter: Converter
     run = converter.convert(AUDIO, source, "out.mp3", loudness=-16)
     assert lab.loudness(run.path)[1] < -80
     assert run.report.warnings == (
-        "The loudness is unchanged: the sound is silent or too short to measure.",
+        "The loudness is unchanged: the audio is silent or too short to measure.",
     )
 
 

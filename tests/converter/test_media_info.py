@@ -213,11 +213,13 @@ def test_what_cannot_be_measured_is_a_warning(kitchen: Kitchen, converter: Conve
     plain = kitchen.ffmpeg("tone.flac", *tone())
     run = converter.convert(INFO, plain, "out.json", placeholder="blurhash")
     assert "placeholder" not in document(run)
-    assert run.report.warnings == ("The document has no placeholder: the input has no picture.",)
+    assert run.report.warnings == (
+        "The document has no placeholder: the input has neither a video nor an image.",
+    )
     silent = kitchen.ffmpeg("pictures-only.mp4", *video(), *X264)
     run = converter.convert(INFO, silent, "out.json", loudness="measure")
     assert "loudness" not in document(run)
-    assert run.report.warnings == ("The document has no loudness: the input has no sound.",)
+    assert run.report.warnings == ("The document has no loudness: the input has no audio.",)
 
 
 def test_loudness(kitchen: Kitchen, converter: Converter, lab: Lab) -> None:

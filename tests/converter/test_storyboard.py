@@ -165,7 +165,7 @@ def test_a_film_of_two_seconds_or_less(
     run = converter.convert(STORYBOARD, source, "out.jpg", count=1000)
     found, _ = made(run, lab, seconds)
     assert len(found) == max(1, round(10 * seconds - 0.5))
-    assert "pictures instead of 1000" in run.report.warnings[0]
+    assert "images instead of 1000" in run.report.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_sprite_has_a_bounded_size(kitchen: Kitchen, converter: Converter, lab
     _, sprite = made(run, lab, 6.0)
     assert max(sprite.width, sprite.height) <= 16383
     assert sprite.width * sprite.height <= 1 << 24
-    assert "The storyboard has 8 pictures instead of 60." in run.report.warnings[0]
+    assert "The storyboard has 8 images instead of 60." in run.report.warnings[0]
 
 
 def test_a_truncated_film_is_refused(kitchen: Kitchen, converter: Converter) -> None:
@@ -350,4 +350,4 @@ sys.exit(main.main())
     patched = Converter(converter.agent, converter.workspace, tuple(argv))
     run = patched.run(case)
     assert run.reason is ExitReason.VERIFICATION_FAILED
-    assert "of the storyboard is not that of the film" in run.report.message
+    assert "of the storyboard is not that of the video" in run.report.message

@@ -105,7 +105,7 @@ def test_sound_without_a_decoder_is_told(kitchen: Kitchen, converter: Converter)
 
     source = kitchen.edit("ac4.mp4", kitchen.base(), ac4)
     run = converter.convert(VIDEO, source, "out.mp4")
-    assert any("no sound" in text for text in run.report.warnings), run.report
+    assert any("no audio" in text for text in run.report.warnings), run.report
     converter.refused(AUDIO, source, "out.mp3", ExitReason.NO_AUDIO_STREAM)
 
 

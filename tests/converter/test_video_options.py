@@ -112,6 +112,6 @@ def test_sound_that_nobody_wants_needs_no_decoder(kitchen: Kitchen, converter: C
         lambda data: data.replace(b"mp4a", b"apac").replace(b"esds", b"xsds"),
     )
     made = converter.convert(VIDEO, source, "a.mp4")
-    assert any("has no sound" in warning for warning in made.report.warnings)
+    assert any("has no audio" in warning for warning in made.report.warnings)
     made = converter.convert(VIDEO, source, "b.mp4", audio="none")
     assert not made.report.warnings

@@ -1,4 +1,4 @@
-"""The conversion of `helm test`: makes a small picture, converts it, and looks at the result.
+"""The conversion of `helm test`: makes a small image, converts it, and looks at the result.
 
 It runs in the operator's image, in a namespace of conversions, with the shared volume. It uses only
 the standard library. All it needs is in environment variables, see templates/tests/conversion.yaml.
@@ -42,7 +42,7 @@ def request(method: str, path: str, body: dict[str, Any] | None = None) -> dict[
         return answer
 
 
-def picture(side: int) -> bytes:
+def image(side: int) -> bytes:
     """A PNG with a gradient."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
@@ -60,10 +60,10 @@ def picture(side: int) -> bytes:
 
 
 def write_input(file: Path) -> None:
-    """Put the picture on the volume."""
+    """Put the image on the volume."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(picture(64))
+        file.write_bytes(image(64))
     except OSError as error:
         raise Failure(
             f"user {os.getuid()} cannot write to {file.parent}: {error.strerror}. Make the folder "
@@ -104,7 +104,7 @@ def wait(path: str, deadline: float) -> dict[str, Any]:
 
 
 def test(name: str, folder: str, root: Path, collection: str, deadline: float) -> None:
-    """Convert the picture, and compare the file with the status."""
+    """Convert the image, and compare the file with the status."""
     source, target = (str(Path(folder, f"{name}.{end}")) for end in ("png", "webp"))
     spec = {
         "conversionType": "image_resize",

@@ -7,20 +7,20 @@ from typing import Final
 from media_converter.files.structure import ReadAt
 
 _LOSSLESS: Final = b"VP8L"
-_PICTURES: Final = (_LOSSLESS, b"VP8 ", b"ANMF")
+_IMAGES: Final = (_LOSSLESS, b"VP8 ", b"ANMF")
 _MAX_CHUNKS: Final = 100
 _HEIF_LOOK_BYTES: Final = 1 << 16
 
 
 def is_lossless_webp(read: ReadAt) -> bool:
-    """Whether the picture of a WebP that is no animation is lossless. False for other files."""
+    """Whether the image of a WebP that is no animation is lossless. False for other files."""
     head = read(0, 12)
     if head[:4] + head[8:] != b"RIFFWEBP":
         return False
     at = 12
     for _ in range(_MAX_CHUNKS):
         chunk = read(at, 8)
-        if len(chunk) < 8 or chunk[:4] in _PICTURES:
+        if len(chunk) < 8 or chunk[:4] in _IMAGES:
             return chunk[:4] == _LOSSLESS
         length = int.from_bytes(chunk[4:], "little")
         at += 8 + length + length % 2
@@ -28,7 +28,7 @@ def is_lossless_webp(read: ReadAt) -> bool:
 
 
 def is_full_chroma_heif(read: ReadAt) -> bool:
-    """Whether a picture of a HEIC or AVIF has a colour for every pixel (4:4:4 or 4:2:2).
+    """Whether an image of a HEIC or AVIF has a colour for every pixel (4:4:4 or 4:2:2).
 
     The boxes with the settings of the decoder say so: av1C and hvcC.
     """

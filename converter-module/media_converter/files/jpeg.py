@@ -1,4 +1,4 @@
-"""Reads the structure of a JPEG: its segments, its end, and whether more pictures follow."""
+"""Reads the structure of a JPEG: its segments, its end, and whether more images follow."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def missing_end(read: ReadAt, size_bytes: int) -> bytes:
 
 
 def is_motion_jpeg(read: ReadAt) -> bool:
-    """Whether the file is a video: pictures of the same size, one after the other.
+    """Whether the file is a video: frames of the same size, one after the other.
 
-    A photo can have a second picture too, but then it says so, or the size is another one.
+    A photo can have a second image too, but then it says so, or the size is another one.
     """
     if read(0, 3) != _START:
         return False
@@ -63,7 +63,7 @@ def is_motion_jpeg(read: ReadAt) -> bool:
             size = read(at + 1, 4)
         if marker == SCAN:
             scan_at = at + length
-    next_at = _next_picture(read, scan_at) if scan_at and size else None
+    next_at = _next_image(read, scan_at) if scan_at and size else None
     if next_at is None:
         return False
     sizes = (
@@ -72,8 +72,8 @@ def is_motion_jpeg(read: ReadAt) -> bool:
     return next(sizes, b"") == size
 
 
-def _next_picture(read: ReadAt, start: int) -> int | None:
-    """Where the next picture starts, after the end mark of the first one."""
+def _next_image(read: ReadAt, start: int) -> int | None:
+    """Where the next image starts, after the end mark of the first one."""
     at = start
     while at < start + _MAX_FRAME_BYTES:
         block = read(at, _BLOCK)

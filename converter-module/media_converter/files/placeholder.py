@@ -1,6 +1,6 @@
-"""Computes what a page shows while a picture loads: ThumbHash, BlurHash and the dominant colour.
+"""Computes what a page shows while an image loads: ThumbHash, BlurHash and the dominant colour.
 
-All are computed from a picture of at most 100 x 100 pixels.
+All are computed from an image of at most 100 x 100 pixels.
 """
 
 import math

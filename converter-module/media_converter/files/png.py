@@ -1,4 +1,4 @@
-"""Reads and writes PNG without a library, for small pictures and drawings of two colours."""
+"""Reads and writes PNG without a library, for small images and drawings of two colours."""
 
 import zlib
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ _WRITE_BYTES: Final = 1 << 16
 
 
 class Pixels(NamedTuple):
-    """A decoded picture. ``rgba`` has four bytes per pixel, row by row."""
+    """A decoded image. ``rgba`` has four bytes per pixel, row by row."""
 
     width: int
     height: int

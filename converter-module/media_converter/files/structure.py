@@ -34,7 +34,7 @@ _MEDIA_MAGIC: Final = (
     b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x30\x26\xb2\x75", b".RMF", b"\x47", b"\x89PNG",
     b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"\xff\xfb", b"\xff\xf1", b"MAC ", b"wvpk", b"#!AMR",
 )  # fmt: skip
-_FILM_OR_SOUND_MAGIC: Final = (
+_VIDEO_OR_AUDIO_MAGIC: Final = (
     _EBML, b"OggS", b"ID3", b"fLaC", b"FLV", b"caff", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3",
     b"\x30\x26\xb2\x75", b".RMF", b"\xff\xfb", b"\xff\xf1", b"MAC ", b"wvpk", b"#!AMR",
 )  # fmt: skip
@@ -132,14 +132,14 @@ def looks_like_image(read: ReadAt) -> bool:
     return still_image_kind(read) is not None or read(0, 12).startswith((b"GIF8", b"\x89PNG"))
 
 
-def is_film_or_sound(read: ReadAt) -> bool:
+def is_video_or_audio(read: ReadAt) -> bool:
     """Whether the first bytes are those of a video or of audio."""
     head = read(0, 189)
     if head.startswith((b"RIFF", b"RIFX")):
         return head[8:12] in (b"AVI ", b"WAVE")
     is_transport_stream = head[:1] == b"\x47" and head[188:189] == b"\x47"
     is_mp4 = head[4:8] in (b"ftyp", b"moov") and head[8:12] not in _IMAGE_BRANDS
-    return is_transport_stream or is_mp4 or head.startswith(_FILM_OR_SOUND_MAGIC)
+    return is_transport_stream or is_mp4 or head.startswith(_VIDEO_OR_AUDIO_MAGIC)
 
 
 def refused_kind(read: ReadAt) -> str | None:

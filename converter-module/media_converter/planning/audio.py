@@ -127,7 +127,7 @@ def require_audio(info: MediaInfo) -> AudioStream:
     if audio is None and any(s.scrambled and s.kind == "audio" for s in info.unread):
         raise ConversionError(
             ExitReason.ENCRYPTED,
-            "the sound is encrypted, and the converter has no key; use an unencrypted copy",
+            "the audio is encrypted, and the converter has no key; use an unencrypted copy",
         )
     if audio is None:
         raise _no_audio(info)
@@ -141,12 +141,12 @@ def _no_audio(info: MediaInfo) -> ConversionError:
         return ConversionError(
             ExitReason.NO_AUDIO_STREAM,
             f"no audio stream can be decoded: there is no decoder for {', '.join(undecodable)}; "
-            "convert the sound to a common format first",
+            "convert the audio to a common format first",
         )
     if any(stream.starts_late for stream in unread):
         return ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
-            "the sound starts after the part of the file that the converter searches for streams; "
+            "the audio starts after the part of the file that the converter searches for streams; "
             "cut off the beginning of the file",
         )
     if unread:
@@ -241,7 +241,7 @@ def audio_output_filters(
 def cover_step(info: MediaInfo, limits: Limits) -> Step | None:
     """Build the step that makes a JPEG of the first attached picture. None if there is none.
 
-    Encoding the picture again removes the metadata of the camera. This is a separate step, so that
+    Encoding the image again removes the metadata of the camera. This is a separate step, so that
     a damaged cover does not fail the conversion.
     """
     if not info.attached_pics:

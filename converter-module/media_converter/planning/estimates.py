@@ -1,8 +1,8 @@
 """Estimates how long a conversion takes and how large its output is, before it runs.
 
 The costs below are CPU seconds of the image's tools in a container with one CPU. They were measured
-on the film (1280x720) and on a photograph of 18 megapixels of ``make bench-engine``, one command
-for each: ``ffmpeg -i FILM -map 0:v:0 -f null -`` for a decoder, the options of planning.video for
+on the video (1280x720) and on a photograph of 18 megapixels of ``make bench-engine``, one command
+for each: ``ffmpeg -i VIDEO -map 0:v:0 -f null -`` for a decoder, the options of planning.video for
 an encoder, and ``vips thumbnail PHOTO FILE 1600 --height 900``. The machine was busy, so they are
 somewhat too high. Videos differ: one may have half or twice the estimated size.
 """
@@ -23,7 +23,7 @@ _BITS_PER_PIXEL: Final = {"low": 0.03, "medium": 0.07, "high": 0.13}
 """For a pixel of a frame of the output, with H.264."""
 _SECONDS_FACTOR: Final = {"h264": 1.0, "hevc": 4.1, "av1": 2.1, "vp9": 10.0}
 _BITS_FACTOR: Final = {"h264": 1.0, "hevc": 0.8, "av1": 0.8, "vp9": 1.0}
-"""What other codecs take, compared with H.264 on the first 3 s of the same film."""
+"""What other codecs take, compared with H.264 on the first 3 s of the same video."""
 _AAC_BITS_PER_SECOND: Final = 128_000
 _AUDIO_SECONDS: Final = 0.05
 """To decode and encode one second of audio."""

@@ -16,7 +16,7 @@ _INPUT: Final = f"{INPUT}[fail-on=truncated]"
 EARLY_END: Final = "premature end"
 """Part of the loader's warning about a JPEG whose data end before its pixels do."""
 
-# A picture in linear light has a mean below this, so larger numbers are not light.
+# An image in linear light has a mean below this, so larger numbers are not light.
 _MAX_MEAN_LIGHT: Final = 2.0
 # Largest values of samples that were stored with more bits than they need.
 _NARROWER: Final = (255.0, 65535.0)

@@ -26,11 +26,11 @@ from media_converter.typed_options import StoryboardOptions
 
 DEFAULT_COUNT: Final = 100
 DEFAULT_SECONDS: Final = 1.0
-"""Frames are at least so far apart, if neither interval nor count is given."""
+"""Images are at least so far apart, if neither interval nor count is given."""
 MIN_SECONDS: Final = 0.1
-"""The shortest time for which a frame counts."""
+"""The shortest time for which an image counts."""
 _SHORT_LAST: Final = 0.1
-"""A last part of less than this share of the interval belongs to the frame before it."""
+"""A last part of less than this share of the interval belongs to the image before it."""
 MAX_PIXELS: Final = 1 << 24
 """Of a sprite. Phones do not show larger images."""
 MAX_SIDES: Final = {"jpeg": 65_500, "webp": 16_383}
@@ -38,14 +38,14 @@ MAX_SIDES: Final = {"jpeg": 65_500, "webp": 16_383}
 QUALITY: Final = 80
 BYTES_PER_PIXEL: Final = 3
 _KEPT_COPIES: Final = 2
-"""Of the pixels: the frames, and the sprite."""
+"""Of the pixels: the images, and the sprite."""
 _SMALL: Final = "A larger image is not shown everywhere."
 
 
 class Storyboard(NamedTuple):
-    """What to make. ``times`` are in milliseconds: when each frame begins to count, and the end.
+    """What to make. ``times`` are in milliseconds: when each image begins to count, and the end.
 
-    ``tile`` is the size of each frame in pixels, ``sprite`` that of all of them.
+    ``tile`` is the size of each image in pixels, ``sprite`` that of all of them.
     """
 
     times: tuple[int, ...]
@@ -55,28 +55,28 @@ class Storyboard(NamedTuple):
     warnings: tuple[str, ...] = ()
 
     @property
-    def pictures(self) -> int:
-        """How many frames there are."""
+    def images(self) -> int:
+        """How many images the sprite has."""
         return len(self.times) - 1
 
     @property
     def sprite(self) -> tuple[int, int]:
-        """Width and height of the image."""
-        rows = -(-self.pictures // self.columns)
+        """Width and height of all images together."""
+        rows = -(-self.images // self.columns)
         return self.columns * self.tile[0], rows * self.tile[1]
 
     def place(self, number: int) -> tuple[int, int]:
-        """Where a frame is in the sprite: its left and its upper side."""
+        """Where an image is in the sprite: its left and its upper side."""
         row, column = divmod(number, self.columns)
         return column * self.tile[0], row * self.tile[1]
 
     def part_of(self, time: float) -> int:
-        """The number of the frame that counts at a given time of the video, in seconds."""
-        return max(0, bisect_right(self.times, 1000 * time + 1, hi=self.pictures) - 1)
+        """The number of the image that counts at a given time of the video, in seconds."""
+        return max(0, bisect_right(self.times, 1000 * time + 1, hi=self.images) - 1)
 
     @property
     def tile_bytes(self) -> int:
-        """The size of the pixels of one frame."""
+        """The size of the pixels of one image."""
         return self.tile[0] * self.tile[1] * BYTES_PER_PIXEL
 
     @property
@@ -84,7 +84,7 @@ class Storyboard(NamedTuple):
         """A line for the log."""
         width, height = self.sprite
         return (
-            f"storyboard: {self.pictures} pictures of {self.tile[0]}x{self.tile[1]} -> "
+            f"storyboard: {self.images} images of {self.tile[0]}x{self.tile[1]} -> "
             f"{self.output_format} {width}x{height}"
         )
 
@@ -103,8 +103,8 @@ def plan_storyboard(
 ) -> Storyboard:
     """Plan a storyboard of a video of ``duration`` seconds.
 
-    If the sprite would be too large, it has fewer frames or fewer columns, and a warning says so.
-    It never has more than MAX_TILES frames: each one may take an own run of ffprobe and ffmpeg.
+    If the sprite would be too large, it has fewer images or fewer columns, and a warning says so.
+    It never has more than MAX_TILES images: each one may take an own run of ffprobe and ffmpeg.
     """
     longest = MAX_SIDES[output_format]
     box = (min(options.size[0], longest), min(options.size[1], longest))
@@ -113,7 +113,7 @@ def plan_storyboard(
     if width * height > MAX_PIXELS:
         scale = (MAX_PIXELS / (width * height)) ** 0.5
         width, height = tile = int(width * scale), int(height * scale)
-        warnings.append(f"The pictures have {width}x{height} pixels. {_SMALL}")
+        warnings.append(f"The images have {width}x{height} pixels. {_SMALL}")
     wanted, step = _wanted(duration, options)
     most_columns = min(longest // width, MAX_PIXELS // (width * height))
     columns = min(options.columns, most_columns)
@@ -127,7 +127,7 @@ def plan_storyboard(
             why = _SMALL
         elif count == MAX_TILES:
             why = f"A storyboard has at most {MAX_TILES}."
-        warnings.append(f"The storyboard has {count} pictures instead of {wanted}. {why}")
+        warnings.append(f"The storyboard has {count} images instead of {wanted}. {why}")
         step = duration / count
     end = max(1, round(1000 * duration))
     times = (*(round(1000 * number * step) for number in range(count)), end)
@@ -135,12 +135,12 @@ def plan_storyboard(
 
 
 def _wanted(duration: float, options: StoryboardOptions) -> tuple[int, float]:
-    """How many frames the options ask for, and the seconds between them."""
+    """How many images the options ask for, and the seconds between them."""
     if options.interval is not None:
         count = max(1, -int(-(duration / options.interval - _SHORT_LAST) // 1))
         return count, options.interval
-    if options.pictures is not None:
-        return options.pictures, duration / options.pictures
+    if options.images is not None:
+        return options.images, duration / options.images
     count = max(1, min(DEFAULT_COUNT, int(duration / DEFAULT_SECONDS)))
     return count, duration / count
 
@@ -162,7 +162,7 @@ def check_memory(video: VideoStream, board: Storyboard, limits: Limits) -> None:
         ExitReason.NEEDS_MEMORY,
         f"a storyboard of {board.sprite[0]}x{board.sprite[1]} pixels of this video needs a memory "
         f"limit of {memory.sufficient_limit(needed)} MiB, but the limit is "
-        f"{limits.memory >> 20} MiB; raise the limit, or choose fewer or smaller pictures",
+        f"{limits.memory >> 20} MiB; raise the limit, or choose fewer or smaller images",
     )
 
 
@@ -177,9 +177,9 @@ class Scan(NamedTuple):
 
     @property
     def origin(self) -> float:
-        """When the film begins, by the times of a scan.
+        """When the video begins, by the times of a scan.
 
-        If the clock of the file starts again, ffmpeg gives the pictures times from 0.
+        If the clock of the file starts again, ffmpeg gives the frames times from 0.
         """
         return 0.0 if self.info.clock_restarts else self.info.start
 
@@ -190,21 +190,21 @@ def scan_step(scan: Scan, board: Storyboard, skip: str) -> Step:
     ``skip`` is what the decoder leaves out: nokey, all but keyframes; noref, frames that no other
     one needs. Standard error says the time of each written frame.
     """
-    seconds = board.times[1] / 1000 if board.pictures > 1 else board.times[-1] / 1000 + 1
+    seconds = board.times[1] / 1000 if board.images > 1 else board.times[-1] / 1000 + 1
     # ld(0) is one more than the number of the last part that has a frame.
-    number = f"min({board.pictures - 1},floor((t-{scan.origin:.6f}+0.0005)/{seconds:.6f}))"
+    number = f"min({board.images - 1},floor((t-{scan.origin:.6f}+0.0005)/{seconds:.6f}))"
     select = f"select='if(gte({number},ld(0)),1+0*st(0,{number}+1),0)'"
     options = [] if scan.info.clock_restarts else ["-copyts"]
     options += ["-an", "-sn", "-dn", "-skip_frame", skip]
     return Step("scan", _command(scan, board, options, [select], PROGRESS), Stdout.LINES)
 
 
-def picture_step(scan: Scan, board: Storyboard, position: Position) -> Step:
+def frame_step(scan: Scan, board: Storyboard, position: Position) -> Step:
     """Build the step that writes the frame at a position."""
     reading = read_from(position)
     options = ["-an", "-sn", "-dn", "-skip_frame", "noref", *reading.input_options]
     last = ("-frames:v", "1")
-    return Step("picture", _command(scan, board, options, [*reading.video_filters], last))
+    return Step("frame", _command(scan, board, options, [*reading.video_filters], last))
 
 
 def _command(
@@ -231,7 +231,7 @@ def _command(
 _TIME: Final = re.compile(r"blackframe_\d+ @ .* frame:\d+ .* t:(-?[\d.]+) ")
 
 
-def time_of_picture(line: str) -> float | None:
+def time_of_frame(line: str) -> float | None:
     """The time of a written frame, in seconds of the file. None for other lines."""
     found = _TIME.search(line)
     return float(found[1]) if found else None
@@ -244,7 +244,7 @@ def sprite_step(board: Storyboard) -> Step:
 
 
 def means_step(board: Storyboard) -> Step:
-    """Build the step that prints a PNG of a written sprite with one pixel for each frame."""
+    """Build the step that prints a PNG of a written sprite with one pixel for each image."""
     width, height = board.tile
     argv = [VIPS, "shrink", INPUT, ".png", str(width), str(height)]
     return Step("means", tuple(argv), Stdout.CAPTURE)
@@ -316,8 +316,8 @@ def lie_within(size: tuple[int, int], image: str, cues: list[Cue] | None) -> boo
 
 
 def is_right(board: Storyboard, image: str, cues: list[Cue] | None) -> bool:
-    """Whether the cues cover the whole video without gaps, and point to the frames."""
-    if cues is None or len(cues) != board.pictures:
+    """Whether the cues cover the whole video without gaps, and point to the images."""
+    if cues is None or len(cues) != board.images:
         return False
     begin = 0
     for number, cue in enumerate(cues):

@@ -58,8 +58,8 @@ _MAX_COPIED_H264_LEVEL: Final = 52
 _MAX_COPIED_SAMPLE_RATE: Final = 48_000
 _MAX_COPIED_AUDIO_BIT_RATE: Final = 400_000
 
-# AVI and Ogg have a time base of one frame. In a slide show, a frame can last seconds, so the range
-# could not start between two frames. For these containers, the fps filter of hold_frames comes
+# AVI and Ogg have a time base of one frame. In a slide show, a frame can last seconds, and a range
+# could start only where a frame starts. For these containers, the fps filter of hold_frames comes
 # first: its time base is usually finer.
 _CONTAINERS_WITH_COARSE_TIME_BASE: Final = ("avi", "ogg")
 
@@ -190,10 +190,10 @@ def plan_video(
 
 
 def _refuse_start_after_end(options: VideoOptions, position: Position | None) -> None:
-    """Raise ConversionError if the range starts when the last frame has ended, or later.
+    """Raise ConversionError if the range starts at the end of the video's last frame, or later.
 
-    ``position`` describes the last frame at or before the start of the range. It lasts until the
-    next frame, so if it has ended, none follows. The duration in the header may be wrong.
+    ``position`` describes the frame at the start of the range, or the last one before it. A frame
+    ends when the next one appears. So a frame that ends before the range is the last of the video.
     """
     if position is None or position.frame_time is None:
         return
@@ -319,8 +319,8 @@ def _encoder_options(
     rates: Rates | None,
 ) -> list[str]:
     # If a GIF frame lasts less than 20 ms, browsers show it for 100 ms, and video_filter does the
-    # same with setpts. After setpts, the last frame has no duration. A constant frame rate gives it
-    # one: 100 ms at 10 frames per second, which maxFrameRate can reduce.
+    # same with setpts. After setpts, the last frame has no duration. A constant frame rate of 10
+    # gives it 100 ms. If maxFrameRate is below 10, it lasts longer.
     allowed_rate = allowed_frame_rate(options)
     is_slowed_gif = may_have_short_gif_frames(video)
     argv = (
@@ -354,7 +354,7 @@ def _refuse_too_small(size: tuple[int, int], codec: str) -> None:
 def _source_duration(
     info: MediaInfo, video: VideoStream, audio: AudioStream | None, rates: Rates | None
 ) -> float | None:
-    """How long the streams that the output uses last, in seconds from the start of the input.
+    """The duration of the part of the input that the output can use, in seconds.
 
     May be approximate. With audio: the duration of the file. Without audio: the duration of the
     video stream. If the stream states none, and the file has audio that the output leaves out: the

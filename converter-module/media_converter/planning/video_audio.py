@@ -98,4 +98,4 @@ def trial_step(
     if options.duration is not None:
         argv += ["-t", f"{options.duration:.6f}"]
     argv += [*PROGRESS, *CONTAINERS[options.container].muxer, OUTPUT_URL]
-    return Step("sound", tuple(argv), Stdout.LINES, feed=audio.feed)
+    return Step("audio", tuple(argv), Stdout.LINES, feed=audio.feed)

@@ -82,7 +82,7 @@ def _stream_types(section: bytes) -> Iterator[int]:
 
 
 def _has_scrambled_packs(read: ReadAt, size_bytes: int) -> bool:
-    """Whether packets of a DVD are scrambled, at a few places. Many of a scrambled film are not."""
+    """Whether packets of a DVD are scrambled, at a few places. Many of such a video are not."""
     flags: list[bool] = []
     for place in range(_PLACES):
         at = size_bytes * place // _PLACES // _PACK_BYTES * _PACK_BYTES

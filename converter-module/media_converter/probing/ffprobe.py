@@ -46,7 +46,7 @@ _WHOLE_SECONDS: Final = 86_400
 
 
 MERGE: Final = ("-merge_pmt_versions", "1")
-"""Options that read a transport stream whose streams get new numbers as one film."""
+"""Options that read a transport stream whose streams get new numbers as one video."""
 
 
 def long_look(size_bytes: int | None = None) -> tuple[str, ...]:

@@ -73,10 +73,10 @@ def check(run: Run, info: MediaInfo, plan: ConversionPlan, found: MediaInfo) -> 
                 )
 
             if _largest(look, length, _MIN_DETAIL) > _MIN_DETAIL:
-                raise _lost("its picture has one colour, but that of the input has not")
+                raise _lost("its frames have one colour, but those of the input have not")
 
 
-def check_pictures(
+def check_frames(
     run: Run,
     stream_index: int,
     made: Iterable[float],
@@ -97,7 +97,7 @@ def check_pictures(
             _detail(run, source, stream_index, time, from_start=from_start) for time in times
         )
         if there > _MIN_DETAIL:
-            raise _lost("its picture has one colour, but that of the input has not")
+            raise _lost("its frames have one colour, but those of the input have not")
 
 
 def detail_of(run: Run, time: float) -> float:
@@ -149,11 +149,11 @@ def _check_audio(made: _Levels, given: _Levels, length: float) -> None:
     # Without a level, nothing was measured.
     if -math.inf < peak <= _SILENCE_DB:
         if _largest(lambda t: given(t).peak, length, _AUDIBLE_DB) > _AUDIBLE_DB:
-            raise _lost("its sound is silent, but that of the input is not")
+            raise _lost("its audio is silent, but that of the input is not")
     elif _is_noise(made, length):
         mean = _largest(lambda t: given(t).mean, length, _LOUD_DB)
         if -math.inf < mean <= _LOUD_DB:
-            raise _lost("its sound is clipped noise, but that of the input is not")
+            raise _lost("its audio is clipped noise, but that of the input is not")
 
 
 def _is_noise(made: _Levels, length: float) -> bool:

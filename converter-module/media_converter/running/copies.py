@@ -68,7 +68,7 @@ def _audio_fault(plan: ConversionPlan, decoded: Decoded) -> str:
     if counts.errors:
         return f"{counts.errors} of {counts.packets} packets cannot be decoded"
     if counts.frames < counts.packets - _MAX_MISSING_BLOCKS:
-        return f"{counts.packets - counts.frames} of {counts.packets} packets give no sound"
+        return f"{counts.packets - counts.frames} of {counts.packets} packets give no audio"
     return "its parameters change" if "audio" in decoded.reconfigured else ""
 
 
@@ -82,7 +82,7 @@ def _video_fault(run: Run, plan: ConversionPlan, listing: PacketReader | None) -
     tracks = isobmff.tracks(read, os.fstat(fd).st_size, with_samples=True)
     track = next((track for track in tracks if track.handler == b"vide"), None)
     if track is None or track.samples is None:
-        return "the copy has no pictures"
+        return "the copy has no frames"
     count = len(track.samples.sizes)
     if why := _count_fault(count, listing):
         return why
@@ -95,7 +95,7 @@ def _video_fault(run: Run, plan: ConversionPlan, listing: PacketReader | None) -
 def _count_fault(count: int, listing: PacketReader | None) -> str:
     if listing is None or count == listing.packets:
         return ""
-    return f"the copy has {count} of {listing.packets} pictures"
+    return f"the copy has {count} of {listing.packets} frames"
 
 
 def _decoding_fault(run: Run, plan: ConversionPlan, fd: int, count: int) -> str:
@@ -121,7 +121,7 @@ def _check(run: Run, step: Step, fd: int, count: int | None = None) -> str:
     if result.exit_code != 0 or counts is None or not counts.frames:
         return "it cannot be decoded"
     if counts.errors or decoded.corrupt:
-        return f"{counts.errors + decoded.corrupt} pictures cannot be decoded"
+        return f"{counts.errors + decoded.corrupt} frames cannot be decoded"
     if count is not None and counts.frames != count:
-        return f"{counts.frames} of {count} pictures can be decoded"
+        return f"{counts.frames} of {count} frames can be decoded"
     return "its size changes" if "video" in decoded.reconfigured else ""

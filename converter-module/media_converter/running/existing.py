@@ -124,11 +124,11 @@ def _speaks_of(output: int, task: Task, content: bytes) -> bool:
     """Whether a WebVTT file has cues that point into the sprite."""
     from media_converter.planning.storyboard import lie_within, read_vtt  # most outputs have none
 
-    picture = still.measure(os.pread(output, os.fstat(output).st_size, 0))
-    if picture is None or len(content) > MAX_BESIDE_BYTES:
+    image = still.measure(os.pread(output, os.fstat(output).st_size, 0))
+    if image is None or len(content) > MAX_BESIDE_BYTES:
         return False
     name = task.output_file.rpartition("/")[2]
-    return lie_within((picture.width, picture.height), name, read_vtt(content))
+    return lie_within((image.width, image.height), name, read_vtt(content))
 
 
 def _describe(fd: int, digest: str, task: Task, runner: Runner) -> Output:
@@ -136,13 +136,13 @@ def _describe(fd: int, digest: str, task: Task, runner: Runner) -> Output:
     if task.output_format == "json":
         return Output(sha256=digest, container="json")
     if task.output_format in FORMATS[ConversionType.IMAGE_RESIZE].values():
-        picture = still.measure(os.pread(fd, os.fstat(fd).st_size, 0))
+        image = still.measure(os.pread(fd, os.fstat(fd).st_size, 0))
         return Output(
             sha256=digest,
             container=task.output_format,
             video_codec=task.output_format,
-            width=picture.width if picture else None,
-            height=picture.height if picture else None,
+            width=image.width if image else None,
+            height=image.height if image else None,
         )
     found = ffprobe.parse(runner.run(ffprobe.step(), files=Files(fd)).stdout)
     video = found.video[0] if found and found.video else None

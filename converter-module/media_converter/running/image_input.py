@@ -8,7 +8,7 @@ from media_converter.errors import ConversionError
 from media_converter.files import bmp, colour_tags, image_kinds, image_layout, jpeg, tiff
 from media_converter.files.bmp import Bitmap
 from media_converter.files.colour_tags import ColourTags
-from media_converter.files.structure import ReadAt, is_film_or_sound
+from media_converter.files.structure import ReadAt, is_video_or_audio
 from media_converter.planning import icc, image_input
 from media_converter.probing import ffprobe
 from media_converter.probing.media import ImageInfo
@@ -16,7 +16,7 @@ from media_converter.running.process import Files, ProcessResult
 from media_converter.step import Step
 
 _CHUNK: Final = 1 << 20
-# Per pixel. The decoder keeps the whole picture: each row may refer to any earlier one.
+# Per pixel. The decoder keeps the whole image: each row may refer to any earlier one.
 _LOSSLESS_WEBP_BYTES: Final = 4.0
 # So much more memory than for 4:2:0, without the file, which loader and decoder copy.
 _FULL_CHROMA_HEIF: Final = 1.75
@@ -68,7 +68,7 @@ class ImageFacts(NamedTuple):
 
 def refuse_without_loader(read: ReadAt) -> None:
     """Raise ConversionError with UnsupportedFormat if no loader reads files of this kind."""
-    if is_film_or_sound(read):
+    if is_video_or_audio(read):
         raise ConversionError(
             ExitReason.UNSUPPORTED_FORMAT,
             "the input is a video or audio; use video_to_mp4, extract_thumbnail or audio_to_mp3",
@@ -126,7 +126,7 @@ def examine(tools: Tools, info: ImageInfo, size_bytes: int) -> ImageFacts:
 
 
 def _tags_of_codec(tools: Tools) -> ColourTags | None:
-    """The tags in the coded picture of a HEIF or AVIF image, which count if it has no box colr."""
+    """The tags in the coded image of a HEIF or AVIF image, which count if it has no box colr."""
     described = ffprobe.parse(tools.run_tool(ffprobe.step()).stdout)
     streams = (*described.video, *described.attached_pics) if described else ()
     found = (colour_tags.by_name(s.color_primaries, s.color_transfer) for s in streams)

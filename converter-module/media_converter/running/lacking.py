@@ -32,29 +32,29 @@ def audio(info: MediaInfo, plan: ConversionPlan, decoded: Decoded) -> tuple[str,
     names = [name.removeprefix("audio ") for name in info.undecodable if name.startswith("audio")]
     unread = [stream for stream in info.unread if stream.kind == "audio"]
     if any(stream.scrambled for stream in unread):
-        return ("The output has no sound: it is encrypted, and the converter has no key.",)
+        return ("The output has no audio: it is encrypted, and the converter has no key.",)
     if names:
-        return (f"The output has no sound: there is no decoder for {', '.join(names)}.",)
+        return (f"The output has no audio: there is no decoder for {', '.join(names)}.",)
     if "audio" in decoded.appeared or any(stream.starts_late for stream in unread):
-        return ("The output has no sound: it begins later than the converter looks for streams.",)
+        return ("The output has no audio: it begins later than the converter looks for streams.",)
     if unread:
-        return (f"The output has no sound: no packet of its {unread[0].codec} can be decoded.",)
+        return (f"The output has no audio: no packet of its {unread[0].codec} can be decoded.",)
     return ()
 
 
 def rest(run: Run, info: MediaInfo, plan: ConversionPlan, decoded: Decoded) -> tuple[str, ...]:
-    """A warning if an input was not read to its end, or goes on with another video or sound."""
+    """A warning if an input was not read to its end, or goes on with another video or audio."""
     if decoded.stopped:
         return ("The input could not be read to its end.",)
     is_video = plan.video_index is not None
-    noun = "video" if is_video else "sound"
+    noun = "video" if is_video else "audio stream"
     warning = (f"Another {noun} begins later in the input, and the output lacks it.",)
     if ("video" if is_video else "audio") in decoded.appeared:
         return warning
     if len(info.programs) < 2:
         return ()
     chosen = plan.video_index if is_video else plan.audio_index
-    # The video or the sound of another program may begin where the chosen one ends.
+    # The video or the audio of another program may begin where the chosen one ends.
     places = survey.places(run, info)
     end = places.last.get(-1 if chosen is None else chosen, -1)
     begins = [

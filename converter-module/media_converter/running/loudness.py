@@ -25,7 +25,7 @@ from media_converter.running.progress import Meter, max_plausible_duration
 from media_converter.running.run import Run
 from media_converter.step import Feed, Step
 
-SILENT: Final = "The loudness is unchanged: the sound is silent or too short to measure."
+SILENT: Final = "The loudness is unchanged: the audio is silent or too short to measure."
 UNKNOWN: Final = "The loudness is unchanged: it cannot be measured."
 
 

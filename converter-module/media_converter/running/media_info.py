@@ -34,7 +34,7 @@ from media_converter.running.run import Converted, Run, refuse_playlists_and_doc
 from media_converter.step import Stdout
 from media_converter.typed_options import ImageOptions, InfoOptions, ThumbnailOptions
 
-_MAX_PICTURE_BYTES: Final = 1 << 20
+_MAX_FRAME_BYTES: Final = 1 << 20
 
 
 def write_info(run: Run, options: InfoOptions) -> Converted:
@@ -72,17 +72,17 @@ def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
     if options.loudness:
         audio = choose_audio(info, next(iter(info.video), None))
         if audio is None:
-            warnings.append("The document has no loudness: the input has no sound.")
+            warnings.append("The document has no loudness: the input has no audio.")
         else:
             read = audio_decoder_options(audio)
             tracks = feed(run.limits, info, audio, reading_alone(read, audio.start - info.start))
-            sound = tracks or audio.stream_index
-            found = loudness.measure(run, info, sound, mix_filters(audio), read)
+            stream = tracks or audio.stream_index
+            found = loudness.measure(run, info, stream, mix_filters(audio), read)
             if found is None:
                 warnings.append("The document has no loudness: it cannot be measured.")
             elif not found.is_whole:
                 warnings.append(
-                    "The document has no loudness: the channels or the sample rate of the sound "
+                    "The document has no loudness: the channels or the sample rate of the audio "
                     "change."
                 )
             else:
@@ -91,7 +91,9 @@ def _media(run: Run, options: InfoOptions) -> tuple[Document, tuple[str, ...]]:
         hint = _placeholder(options.placeholder, _frame(run, info))
         extra = extra._replace(placeholder=hint)
         if hint is None:
-            warnings.append("The document has no placeholder: the input has no picture.")
+            warnings.append(
+                "The document has no placeholder: the input has neither a video nor an image."
+            )
     document = describe_media(info, run.source.size_bytes, run.missing_bytes(), extra)
     return document, tuple(warnings)
 
@@ -119,7 +121,7 @@ def _placeholder(name: str, data: bytes | None) -> Placeholder | None:
     if pixels is None:
         raise ConversionError(
             ExitReason.INTERNAL_ERROR,
-            "the small picture for the placeholder cannot be read; leave the option placeholder "
+            "the small image for the placeholder cannot be read; leave the option placeholder "
             "out, and report this",
         )
     compute = placeholder.thumbhash if name == "thumbhash" else placeholder.blurhash
@@ -160,9 +162,9 @@ def _frame(run: Run, info: MediaInfo) -> bytes | None:
     request = ThumbnailRequest(
         info, video, ThumbnailOptions(size=size), run.limits, "png", run.task.background
     )
-    picture = os.memfd_create("picture", os.MFD_CLOEXEC)
+    frame = os.memfd_create("frame", os.MFD_CLOEXEC)
     try:
-        thumbnail.extract_bright_frame(run, request, picture)
-        return os.pread(picture, _MAX_PICTURE_BYTES, 0)
+        thumbnail.extract_bright_frame(run, request, frame)
+        return os.pread(frame, _MAX_FRAME_BYTES, 0)
     finally:
-        os.close(picture)
+        os.close(frame)

@@ -41,7 +41,7 @@ def write_preview(run: Run, options: PreviewOptions) -> Converted:
     result, _ = transcode.run_plans([run], [plan])
     if not os.fstat(output.fd).st_size:
         raise ConversionError(
-            ExitReason.INPUT_DAMAGED, "no picture can be decoded; upload the file again"
+            ExitReason.INPUT_DAMAGED, "no frame can be decoded; upload the file again"
         )
     if plan.expected.container == "webp":
         data = os.pread(output.fd, os.fstat(output.fd).st_size, 0)
@@ -134,7 +134,7 @@ def _check_content(run: Run, preview: Preview) -> None:
     """Raise ConversionError if the preview has one colour where the video has not."""
     begins = accumulate((part.seconds for part in preview.parts[:-1]), initial=0.0)
     made = (content.detail_of(run, begin) for begin in begins)
-    content.check_pictures(
+    content.check_frames(
         run,
         preview.video.stream_index,
         made,
@@ -153,7 +153,7 @@ def _check_pages(run: Run, preview: Preview, frames: int) -> None:
     chosen = sorted({number * frames // count for number in range(count)})
     others = (page for page in reversed(range(frames)) if page not in chosen)
     made = until_detailed(content.detail_of_page(run, page) for page in (*chosen, *others))
-    content.check_pictures(
+    content.check_frames(
         run,
         preview.video.stream_index,
         made,

@@ -63,7 +63,7 @@ class Meter:
         self._after, self._read, self._now = after, read, now
         self._forecast = Forecast(now())
         # Seconds of media for a frame, until now.
-        self._picture_seconds = 0.0
+        self._frame_seconds = 0.0
         self.state: tuple[str, ...] = ()
 
     def add_line(self, text: str) -> None:
@@ -88,7 +88,7 @@ class Meter:
                 f"the file never ends: {done:.0f} s were read so far, but a file of its size "
                 f"holds at most {self._max_seconds:.0f} s; repair it or upload it again",
             )
-        done = self._by_pictures(done)
+        done = self._by_frames(done)
         speed = _speed(self._block.get("speed", ""))
         if self._duration is None or done is None:
             return Progress(speed=speed)
@@ -96,14 +96,14 @@ class Meter:
         self._percent = max(self._percent, min(99, int(100 * done / self._duration)))
         return Progress(self._percent, speed, self._left(done, self._duration))
 
-    def _by_pictures(self, done: float | None) -> float | None:
+    def _by_frames(self, done: float | None) -> float | None:
         """The time that was written. When one stream has ended, ffmpeg only counts the frames."""
         frame = self._block.get("frame", "")
-        pictures = int(frame) if frame.isdecimal() else 0
+        frames = int(frame) if frame.isdecimal() else 0
         if done is None:
-            return pictures * self._picture_seconds or None
-        if done > 0 and pictures:
-            self._picture_seconds = done / pictures
+            return frames * self._frame_seconds or None
+        if done > 0 and frames:
+            self._frame_seconds = done / frames
         return done
 
     def _left(self, done: float, duration: float) -> int | None:

@@ -17,14 +17,14 @@ from media_converter.planning.storyboard import (
     Scan,
     Storyboard,
     check_memory,
+    frame_step,
     is_right,
     means_step,
-    picture_step,
     plan_storyboard,
     read_vtt,
     scan_step,
     sprite_step,
-    time_of_picture,
+    time_of_frame,
     write_vtt,
 )
 from media_converter.planning.video_choice import choose_video, refuse_if_needs_dolby_vision
@@ -42,7 +42,7 @@ from media_converter.typed_options import StoryboardOptions
 _MANY: Final = 0.5
 """If more than this share of the frames is missing, the whole video is decoded."""
 _MAX_MEAN_DIFFERENCE: Final = 12
-"""Of 255, between a frame and what the sprite shows of it."""
+"""Of 255, between a frame and its image in the sprite."""
 
 
 def write_storyboard(run: Run, options: StoryboardOptions) -> Converted:
@@ -76,7 +76,7 @@ def _vtt(run: Run, board: Storyboard) -> bytes:
     text = write_vtt(board, name)
     if not is_right(board, name, read_vtt(text)):
         raise ConversionError(
-            ExitReason.INTERNAL_ERROR, "the cues do not cover the film; report this"
+            ExitReason.INTERNAL_ERROR, "the cues do not cover the video; report this"
         )
     return text
 
@@ -95,7 +95,7 @@ class _SpriteMaker:
         header = bmp.tiff_header(Bitmap(width, height), with_alpha=False)
         self._header = len(header)
         self._sprite = os.memfd_create("sprite", os.MFD_CLOEXEC)
-        self._decoded = os.memfd_create("pictures", os.MFD_CLOEXEC)
+        self._decoded = os.memfd_create("frames", os.MFD_CLOEXEC)
         os.ftruncate(self._sprite, self._header + BYTES_PER_PIXEL * width * height)
         os.pwrite(self._sprite, header, 0)
         self._means: dict[int, tuple[float, ...]] = {}
@@ -112,13 +112,13 @@ class _SpriteMaker:
         """Find all frames. Raises ConversionError if there is none."""
         if self._scan.video.codec not in INTRA_ONLY_CODECS:
             self._read_through("nokey")
-            if len(self._missing()) > _MANY * self._board.pictures:
+            if len(self._missing()) > _MANY * self._board.images:
                 self._read_through("noref")
         self._read_single()
         found = sorted(self._means)
         if not found:
             raise ConversionError(
-                ExitReason.INPUT_DAMAGED, "no picture can be decoded; upload the file again"
+                ExitReason.INPUT_DAMAGED, "no frame can be decoded; upload the file again"
             )
         for number in self._missing():
             # A player still shows the frame before it.
@@ -126,7 +126,7 @@ class _SpriteMaker:
             self._put(number, self._get(before[-1] if before else found[0]))
 
     def _missing(self) -> list[int]:
-        return [number for number in range(self._board.pictures) if number not in self._means]
+        return [number for number in range(self._board.images) if number not in self._means]
 
     def _read_through(self, skip: str) -> None:
         """Read the video from start to end, and keep the first frame of each part."""
@@ -165,7 +165,7 @@ class _SpriteMaker:
             ):
                 self._put(number, self._get(last[0]))
                 continue
-            step = picture_step(scan, board, position)
+            step = frame_step(scan, board, position)
             times, _, result = self._decode(step)
             if result.exit_code != 0:
                 failure = run.explain_failure(step, result)
@@ -188,7 +188,7 @@ class _SpriteMaker:
 
         def add_line(line: str) -> None:
             log.add_line(line)
-            time = time_of_picture(line)
+            time = time_of_frame(line)
             if time is not None:
                 times.append(time)
 
@@ -227,7 +227,7 @@ class _SpriteMaker:
     def judge(self) -> tuple[str, ...]:
         """The warnings about a damaged input. Raises ConversionError if too much is lost."""
         run, info, limits = self._run, self._scan.info, self._run.task.damage
-        lost = [number for number in range(self._board.pictures) if number not in self._own]
+        lost = [number for number in range(self._board.images) if number not in self._own]
         size, found = run.source.size_bytes, tuple[Hole, ...]()
         if lost:
             # A part without a frame of its own is no fault, unless the file lacks something.
@@ -254,7 +254,7 @@ class _SpriteMaker:
         expected = Expected(board.output_format, size=board.sprite)
         data = os.pread(output, os.fstat(output).st_size, 0)
         verify.check_image(still.measure(data), expected)
-        self._check_pictures(output)
+        self._check_images(output)
         return Output(
             sha256=sha256(output, run.runner.check),
             container=board.output_format,
@@ -263,8 +263,8 @@ class _SpriteMaker:
             height=board.sprite[1],
         )
 
-    def _check_pictures(self, output: int) -> None:
-        """Decode the sprite, and compare the mean colour of each frame."""
+    def _check_images(self, output: int) -> None:
+        """Decode the sprite, and compare the mean colour of each image."""
         result = image.run_image_tool(self._run, means_step(self._board), Files(output))
         small = png.decode(result.stdout) if result.exit_code == 0 else None
         if small is None:
@@ -276,8 +276,8 @@ class _SpriteMaker:
             if not is_like(shown, wanted):
                 raise ConversionError(
                     ExitReason.VERIFICATION_FAILED,
-                    f"the output was discarded: picture {number} of the storyboard is not that of "
-                    "the film; convert the input to a common format first",
+                    f"the output was discarded: image {number} of the storyboard is not that of "
+                    "the video; convert the input to a common format first",
                 )
 
 
@@ -293,4 +293,4 @@ def _loss(decoded: Decoded, stream_index: int) -> damage.Loss:
     counts = decoded.streams.get(stream_index)
     if counts is not None:
         counts = counts._replace(packets=(counts.frames or 0) + counts.errors)
-    return damage.loss("pictures", counts, decoded.corrupt, 0)
+    return damage.loss("frames", counts, decoded.corrupt, 0)

@@ -308,12 +308,12 @@ def losses(run: Run, source: Source, tool_run: ToolRun) -> tuple[damage.Loss, ..
     if plan.video_index is not None and not plan.copies_video:
         leading = listing.leading if listing and source.part is None else 0
         video = damage.loss(
-            "pictures", streams.get(plan.video_index), tool_run.decoded.corrupt, leading
+            "frames", streams.get(plan.video_index), tool_run.decoded.corrupt, leading
         )
         found.append(video._replace(seconds=_missing_seconds(run, source)))
     if plan.audio_index is not None and not plan.copies_audio:
         counts, wrong = tool_run.decoded.total(plan.audio_indexes), tool_run.decoded.wrong_checksums
-        found.append(damage.loss("packets of sound", counts, wrong, 0))
+        found.append(damage.loss("audio packets", counts, wrong, 0))
         found.append(_missing_samples(source, plan, counts))
     return tuple(found)
 

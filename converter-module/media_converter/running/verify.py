@@ -104,7 +104,7 @@ def raise_if_input_is_short(lengths: str, missing_bytes: int, log: str) -> None:
 def check_silent(found: MediaInfo) -> None:
     """Raise ConversionError if an output that is to have no audio has some."""
     if found.audio:
-        raise _wrong("has sound")
+        raise _wrong("has audio")
 
 
 def check_faststart(is_faststart: bool) -> None:

@@ -229,7 +229,7 @@ def _check_levels(
     if is_wrong(levels, [(begin, measure(begin)) for begin in places]):
         raise ConversionError(
             ExitReason.VERIFICATION_FAILED,
-            "the output was discarded: the waveform does not show the level of the sound; convert "
+            "the output was discarded: the waveform does not show the level of the audio; convert "
             "the input to a common format first",
         )
 

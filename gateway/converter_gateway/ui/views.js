@@ -6,10 +6,10 @@ import { about, ago, duration, fileName, h, kindOf, marked, moment, reasonWords,
 
 const WORDS = { Queued: "Waiting", Starting: "Starting", Running: "Running", Succeeded: "Finished", Failed: "Failed", Cancelled: "Cancelled" };
 const LARGEST_PREVIEW = 8 * 1024 * 1024;
-const PICTURES = /\.(jpe?g|png|webp|avif|gif)$/i;
+const IMAGES = /\.(jpe?g|png|webp|avif|gif)$/i;
 const LARGEST_PLAYED = 64 * 1024 * 1024; // the browser has all of it in memory
-const FILMS = /\.(mp4|webm)$/i;
-const SOUNDS = /\.(mp3|m4a|opus|ogg|flac|wav)$/i;
+const VIDEOS = /\.(mp4|webm)$/i;
+const AUDIO = /\.(mp3|m4a|opus|ogg|flac|wav)$/i;
 
 export const phaseName = (job) => WORDS[job.phase] ?? safe(job.phase);
 
@@ -202,8 +202,8 @@ export class Detail {
     ];
     const made = output.state === "Succeeded" && !this.act.filesMissing();
     const path = output.output_file;
-    const shown = made && PICTURES.test(path) && (output.size ?? 0) <= LARGEST_PREVIEW;
-    const played = made && (FILMS.test(path) || SOUNDS.test(path)) && (output.size ?? 0) <= LARGEST_PLAYED;
+    const shown = made && IMAGES.test(path) && (output.size ?? 0) <= LARGEST_PREVIEW;
+    const played = made && (VIDEOS.test(path) || AUDIO.test(path)) && (output.size ?? 0) <= LARGEST_PLAYED;
     const player = this.previews.get(index);
     return h(
       "li",
@@ -267,7 +267,7 @@ export class Detail {
     try {
       const src = await this.fetch(job, index);
       if (this.shown !== job.job_id || this.previews.has(index)) return;
-      const name = FILMS.test(output.output_file) ? "video" : "audio";
+      const name = VIDEOS.test(output.output_file) ? "video" : "audio";
       const label = `Player of ${safe(output.output_file)}`;
       this.previews.set(index, h(name, { class: "preview", id: `play-${index}`, src, controls: true, autoplay: true, "aria-label": label }));
       this.show(this.job);

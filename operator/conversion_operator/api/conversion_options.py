@@ -77,7 +77,7 @@ class ConversionOptions(ApiModel):
     not changed. Allowed: 1 to 60, as a number or a string. Default: 60.
     """
     audio: Annotated[str, _strings("audio")] | None = None
-    """Whether the output has the sound of the video, for video_to_mp4 and video_to_webm. Allowed:
+    """Whether the output has the audio of the video, for video_to_mp4 and video_to_webm. Allowed:
     keep or none. Default: keep.
     """
     bitrate: Bitrate | None = None
@@ -106,7 +106,7 @@ class ConversionOptions(ApiModel):
     """Box in pixels that the output fits into, for video_to_mp4, video_to_webm, image_resize and
     extract_thumbnail. The aspect ratio is kept, and nothing is enlarged. With fit cover, the box
     that the output fills. Does not go together with resolution. For audio_waveform to .png, the
-    size of the drawing. For video_storyboard, the box of one picture. For video_to_preview, a box
+    size of the drawing. For video_storyboard, the box of one image. For video_to_preview, a box
     as for image_resize. Allowed: WIDTHxHEIGHT, each 1 to 16384. Default: 800x600 for image_resize
     if it is the single output, otherwise the size of the input; the size of the video for
     video_to_mp4, video_to_webm and extract_thumbnail; 800x250 for audio_waveform; 160x160 for
@@ -151,22 +151,22 @@ class ConversionOptions(ApiModel):
     loudness of the input; it is not measured.
     """
     placeholder: Annotated[str, _strings("placeholder")] | None = None
-    """What a page shows while the picture loads, for media_info. The document then also has the
+    """What a page shows while the image loads, for media_info. The document then also has the
     dominant colour. Allowed: thumbhash or blurhash. Default: none.
     """
     interval: Interval | None = None
-    """Time between two pictures, for video_storyboard. Does not go together with count. A
-    storyboard has at most 1000 pictures: if that is too few for this interval, they are further
+    """Time between two images, for video_storyboard. Does not go together with count. A
+    storyboard has at most 1000 images: if that is too few for this interval, they are further
     apart, and a warning says so. Allowed: more than 0 and up to 604800 seconds, as a whole number
     (10) or a string ("2.5" or "HH:MM:SS.mmm"). Default: see count.
     """
     count: Count | None = None
-    """Number of pictures, for video_storyboard. Does not go together with interval. Allowed: 1 to
+    """Number of images, for video_storyboard. Does not go together with interval. Allowed: 1 to
     1000, as a number or a string. Default: 100, or fewer, so that there is at most one for each
     second.
     """
     columns: Columns | None = None
-    """Number of pictures in a row, for video_storyboard. Allowed: 1 to 100, as a number or a
+    """Number of images in a row, for video_storyboard. Allowed: 1 to 100, as a number or a
     string. Default: 10.
     """
 

@@ -154,7 +154,7 @@ CONVERTER_REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             f"{FAILURE} Check the volume and the server behind it.",
         ),
         _C.VERIFICATION_FAILED: Explanation(
-            "The converted file is not what was planned, or lacks the sound or the picture of the "
+            "The converted file is not what was planned, or lacks the audio or the video of the "
             "input. It was discarded. `spec.outputFile` is unchanged.",
             "Not retried: another attempt would make the same file. Convert the input to a common "
             "format first, and report a bug with `status.logs`.",

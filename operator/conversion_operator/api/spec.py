@@ -164,10 +164,10 @@ class ConversionJobSpec(ApiModel):
     an MP3 file. image_resize makes an image that fits a size. extract_thumbnail makes an image from
     a frame of a video. audio_convert makes an audio file, whose format is that of the extension.
     media_info makes a JSON document that says what the input is. audio_waveform makes a drawing of
-    a sound or a JSON document of its peaks. video_storyboard makes an image of many small pictures
-    of a video, and a WebVTT file beside it, of the same name with the extension .vtt, that says
-    which one belongs to which time. video_to_preview makes a video without sound, or an animated
-    image, of a few seconds from several places of a video.
+    audio or a JSON document of its peaks. video_storyboard makes an image of many small frames of a
+    video, and a WebVTT file beside it, of the same name with the extension .vtt, that says which
+    one belongs to which time. video_to_preview makes a video without audio, or an animated image,
+    of a few seconds from several places of a video.
     """
     input_file: Path
     """Path of the input file, relative to the root of the shared volume. A leading / makes no

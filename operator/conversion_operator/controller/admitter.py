@@ -16,9 +16,9 @@ holds a slot for that conversion.
 
 Nothing starts in a namespace until the operator has listed its Jobs and pods in this term of
 leadership. At the start of a term, nothing starts anywhere until those of all watched namespaces
-are listed, or GRACE_SECONDS (in controller.sync) have passed. After that, a namespace whose Jobs
-and pods are still not listed counts with the number of slots that a leader last recorded for it on
-the Lease, or with those that its Jobs and pods known from watches use, if these are more.
+are listed, or GRACE_SECONDS (in controller.sync) have passed. After that, the Lease says how many
+slots a namespace uses whose Jobs and pods are still not listed: a leader has recorded the number
+there. If the store knows Jobs and pods of this namespace that use more slots, that number counts.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ class Settings(SettingsModel):
     OutputTooLarge. Allowed: 1 to 1125899906842624.
     """
     converter_max_damaged_percent: int = Field(10, ge=1, le=100)
-    """Largest share of the pictures, of the sound's packets or of the bytes of a video or of audio
+    """Largest share of the frames, of the audio packets or of the bytes of a video or of audio
     that may be lost, in percent. An input that has lost more fails as InputDamaged or
     InputTruncated, unless `spec.damagedInput` is `Convert`. A smaller loss is a warning. Allowed: 1
     to 100.

@@ -135,7 +135,7 @@ def test_when_the_pictures_of_a_preview_are_lost(
     run = cast("Run", FakeRun(always(0), always(given)))
     expected = pytest.raises(ConversionError, match="one colour") if is_lost else nullcontext()
     with expected:
-        content.check_pictures(run, 0, iter(made), [START + 1, START + 2])
+        content.check_frames(run, 0, iter(made), [START + 1, START + 2])
 
 
 @pytest.mark.parametrize("plan", [SOUND, PICTURE])
@@ -154,7 +154,7 @@ def test_an_input_whose_clock_starts_again_is_read_from_its_start(plan: Conversi
 
     run = cast("Run", Reads(always(-91.0 if plan is SOUND else 0.0), always(None)))
     content.check(run, INFO._replace(clock_restarts=True), plan, INFO)
-    content.check_pictures(run, 0, [0.0], [START + 5.0], from_start=True)
+    content.check_frames(run, 0, [0.0], [START + 5.0], from_start=True)
     assert steps
     assert not any("-ss" in step.argv for step in steps)
     first = value_of(steps[0].argv, "-af" if plan is SOUND else "-vf")

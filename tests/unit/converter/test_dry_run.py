@@ -15,7 +15,7 @@ from media_converter.limits import Limits
 from media_converter.planning import memory
 from media_converter.planning.plan import MayCopy
 from media_converter.planning.video import plan_video
-from media_converter.running import films, survey
+from media_converter.running import survey, videos
 from media_converter.running.run import Batch, Converted, Known, Run, hole_finder
 from media_converter.running.transcode import Source
 from media_converter.task import OutputFields, Task, task_for
@@ -67,9 +67,9 @@ def batches_of_run(
         )
 
     found = Source(INFO, None)
-    monkeypatch.setattr(films, "_survey", lambda run: (VIDEO, found, ENCODED))
-    monkeypatch.setattr(films, "_run", record)
-    runs: Iterator[Batch] = films.convert_videos([as_run(task) for task in tasks])
+    monkeypatch.setattr(videos, "_survey", lambda run: (VIDEO, found, ENCODED))
+    monkeypatch.setattr(videos, "_run", record)
+    runs: Iterator[Batch] = videos.convert_videos([as_run(task) for task in tasks])
     assert sorted(number for batch in runs for number, _ in batch) == [0, 1, 2]
     return made
 
@@ -93,9 +93,9 @@ def test_the_planned_memory_is_that_of_the_videos_that_fit_together(
     limits = Limits(1, limit * MIB)
     monkeypatch.setattr(survey, "probe", lambda run: INFO)
     monkeypatch.setattr(
-        films,
+        videos,
         "plan_only",
-        lambda run: (plan_video(INFO, films.options_of(run), limits, "FFFFFF", ENCODED), None),
+        lambda run: (plan_video(INFO, videos.options_of(run), limits, "FFFFFF", ENCODED), None),
     )
     machine = runner(FakeSignals(), 60, lambda: None)
     plans = dry_run.plan_outputs(tasks, limits, machine, str(tmp_path), lambda line: None)

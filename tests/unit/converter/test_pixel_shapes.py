@@ -26,8 +26,8 @@ from media_converter.probing.pixel_shapes import (
     shapes,
     spans,
 )
-from media_converter.running import films, survey
 from media_converter.running import shapes as shapes_of_run
+from media_converter.running import survey, videos
 from media_converter.running.run import Run
 from media_converter.running.transcode import Source, learn
 from media_converter.step import Step
@@ -257,10 +257,10 @@ def test_a_change_of_the_size_teaches_nothing_new(monkeypatch: pytest.MonkeyPatc
         return lambda *_: value
 
     monkeypatch.setattr(survey, "probe", give(INFO))
-    monkeypatch.setattr(films, "survey_input", give(Source(INFO, None)))
-    monkeypatch.setattr(films, "copyable", give(COPY_ALL))
+    monkeypatch.setattr(videos, "survey_input", give(Source(INFO, None)))
+    monkeypatch.setattr(videos, "copyable", give(COPY_ALL))
     monkeypatch.setattr(shapes_of_run, "find", give(runs((0, NARROW), (1, WIDE))))
     nothing: list[Any] = [None] * len(Run._fields)
     run = Run(*nothing)._replace(task=cast("Any", SimpleNamespace(options=VideoOptions())))
-    _, _, evidence = films._survey(run)
+    _, _, evidence = videos._survey(run)
     assert learn(evidence, {}, Decoded({}, reconfigured=frozenset({"video"}))) == evidence

@@ -12,7 +12,7 @@ from media_converter.planning.plan import Evidence, MayCopy
 from media_converter.planning.together import combine
 from media_converter.planning.video import plan_video
 from media_converter.planning.video_codecs import CODECS
-from media_converter.running.films import same_part
+from media_converter.running.videos import same_part
 from media_converter.step import COVER_FD, INPUT_FD, JOINED_FD, LAST_FD, OUTPUT_FD, output_fd
 from media_converter.typed_options import AudioOptions, VideoOptions
 from tests.unit.converter.builders import AUDIO, GIB, INFO, LIMITS, VIDEO, WHITE

@@ -147,26 +147,26 @@ def test_the_samples_and_checksums_of_flac_are_read() -> None:
 
 
 def test_what_is_lost_is_counted() -> None:
-    assert loss("pictures", StreamCounts(100, 100, 0), 0, 0).lost == 0
-    assert loss("pictures", StreamCounts(100, 60, 40), 0, 0).lost == 40
-    assert loss("pictures", StreamCounts(100, 97, 3), 5, 0).lost == 8
+    assert loss("frames", StreamCounts(100, 100, 0), 0, 0).lost == 0
+    assert loss("frames", StreamCounts(100, 60, 40), 0, 0).lost == 40
+    assert loss("frames", StreamCounts(100, 97, 3), 5, 0).lost == 8
     # Two fields make one frame, and nothing is wrong with that.
-    assert loss("pictures", StreamCounts(100, 50, 0), 0, 0).lost == 0
+    assert loss("frames", StreamCounts(100, 50, 0), 0, 0).lost == 0
     # Nobody can decode what comes before the first key picture.
-    assert loss("pictures", StreamCounts(100, 70, 30), 0, 30).lost == 0
-    assert loss("pictures", StreamCounts(100), 0, 0).lost == 0
+    assert loss("frames", StreamCounts(100, 70, 30), 0, 30).lost == 0
+    assert loss("frames", StreamCounts(100), 0, 0).lost == 0
 
 
 @pytest.mark.parametrize(
     ("found", "limits", "refused"),
     [
-        (Loss("pictures", 10, 100), DamageLimits(), False),
-        (Loss("pictures", 11, 100), DamageLimits(), True),
-        (Loss("pictures", 11, 100), DamageLimits(max_percent=12), False),
-        (Loss("pictures", 1, 1000, 4.9), DamageLimits(), False),
-        (Loss("pictures", 1, 1000, 5.0), DamageLimits(), True),
-        (Loss("pictures", 1, 1000, 5.0), DamageLimits(max_seconds=6), False),
-        (Loss("pictures", 99, 100, 99.0), DamageLimits(convert_anyway=True), False),
+        (Loss("frames", 10, 100), DamageLimits(), False),
+        (Loss("frames", 11, 100), DamageLimits(), True),
+        (Loss("frames", 11, 100), DamageLimits(max_percent=12), False),
+        (Loss("frames", 1, 1000, 4.9), DamageLimits(), False),
+        (Loss("frames", 1, 1000, 5.0), DamageLimits(), True),
+        (Loss("frames", 1, 1000, 5.0), DamageLimits(max_seconds=6), False),
+        (Loss("frames", 99, 100, 99.0), DamageLimits(convert_anyway=True), False),
     ],
 )
 def test_both_limits_have_two_sides(found: Loss, limits: DamageLimits, refused: bool) -> None:
@@ -179,7 +179,7 @@ def test_both_limits_have_two_sides(found: Loss, limits: DamageLimits, refused: 
         (warning,) = judge((found,), limits)
         assert str(found.total) in warning
         assert "\n" not in warning
-    assert judge((Loss("pictures", 0, 100),), limits) == ()
+    assert judge((Loss("frames", 0, 100),), limits) == ()
 
 
 def every(start: float, end: float, step: float = 0.2) -> list[float]:

@@ -14,8 +14,8 @@ import pytest
 import media_converter
 
 LATER = (
-    "dry_run", "outputs", "running.films", "running.image", "running.media_info",
-    "running.preview", "running.storyboard", "running.thumbnail", "running.transcode",
+    "dry_run", "outputs", "running.image", "running.media_info", "running.preview",
+    "running.storyboard", "running.thumbnail", "running.transcode", "running.videos",
     "running.waveform", "planning.storyboard",
 )  # fmt: skip
 

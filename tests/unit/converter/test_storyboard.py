@@ -21,12 +21,12 @@ from media_converter.planning.storyboard import (
     Scan,
     Storyboard,
     check_memory,
+    frame_step,
     is_right,
-    picture_step,
     plan_storyboard,
     read_vtt,
     scan_step,
-    time_of_picture,
+    time_of_frame,
     write_vtt,
 )
 from media_converter.running.existing import MAX_BESIDE_BYTES
@@ -40,7 +40,7 @@ def planned(duration: float, output_format: str = "jpeg", **options: Any) -> Sto
 
 
 @pytest.mark.parametrize(
-    ("duration", "options", "pictures", "second"),
+    ("duration", "options", "images", "second"),
     [
         (3600, {}, 100, 36_000),
         (60, {}, 60, 1000),
@@ -50,8 +50,8 @@ def planned(duration: float, output_format: str = "jpeg", **options: Any) -> Sto
         (61, {"interval": 10.0}, 6, 10_000),
         (65, {"interval": 10.0}, 7, 10_000),
         (5, {"interval": 10.0}, 1, 5000),
-        (60, {"pictures": 7}, 7, 8571),
-        (1, {"pictures": 1000}, 10, 100),
+        (60, {"images": 7}, 7, 8571),
+        (1, {"images": 1000}, 10, 100),
         (7200, {"interval": 0.1, "size": (16, 16)}, 1000, 7200),
         (7200, {"interval": 7.2, "size": (16, 16)}, 1000, 7200),
         (604_800, {"interval": 0.1}, 1000, 604_800),
@@ -59,10 +59,10 @@ def planned(duration: float, output_format: str = "jpeg", **options: Any) -> Sto
     ],
 )
 def test_how_many_pictures_there_are(
-    duration: float, options: dict[str, Any], pictures: int, second: int
+    duration: float, options: dict[str, Any], images: int, second: int
 ) -> None:
     board = planned(duration, **options)
-    assert (board.pictures, board.times[1]) == (pictures, second)
+    assert (board.images, board.times[1]) == (images, second)
     assert board.times[-1] == 1000 * duration
 
 
@@ -84,7 +84,7 @@ def test_a_sprite_has_a_bounded_size_and_cues_cover_the_film(
 ) -> None:
     options = StoryboardOptions(
         interval=wish if isinstance(wish, float) else None,
-        pictures=wish if isinstance(wish, int) else None,
+        images=wish if isinstance(wish, int) else None,
         columns=columns,
         size=size,
     )
@@ -92,29 +92,29 @@ def test_a_sprite_has_a_bounded_size_and_cues_cover_the_film(
     board = plan_storyboard(duration, video, options, output_format)
     assert max(board.sprite) <= MAX_SIDES[output_format]
     assert board.sprite[0] * board.sprite[1] <= MAX_PIXELS
-    assert board.pictures <= MAX_TILES
-    assert board.columns <= min(columns, board.pictures)
+    assert board.images <= MAX_TILES
+    assert board.columns <= min(columns, board.images)
     assert all(one < following for one, following in pairwise(board.times))
     assert is_right(board, "a.jpg", read_vtt(write_vtt(board, "a.jpg")))
 
 
 def test_what_is_reduced_is_told() -> None:
     assert planned(3600, interval=1.0, size=(320, 180)).warnings == (
-        "The storyboard has 290 pictures instead of 3600. A larger image is not shown everywhere.",
+        "The storyboard has 290 images instead of 3600. A larger image is not shown everywhere.",
     )
     assert planned(7200, interval=0.1, size=(16, 16)).warnings == (
-        "The storyboard has 1000 pictures instead of 72000. A storyboard has at most 1000.",
+        "The storyboard has 1000 images instead of 72000. A storyboard has at most 1000.",
     )
-    assert planned(1, pictures=1000).warnings == (
-        "The storyboard has 10 pictures instead of 1000. Each one counts for 0.1 s at least.",
+    assert planned(1, images=1000).warnings == (
+        "The storyboard has 10 images instead of 1000. Each one counts for 0.1 s at least.",
     )
     assert planned(7200, interval=7.2, size=(16, 16)).warnings == ()
     (columns,) = planned(100, "webp", columns=100, size=(320, 180)).warnings
     assert columns.startswith("The sprite has 51 columns instead of 100.")
     large = VIDEO._replace(width=7680, height=4320)
     board = plan_storyboard(9, large, StoryboardOptions(size=(9000, 9000)), "jpeg")
-    assert board.pictures == 1
-    assert board.warnings[0].startswith("The pictures have 5461x3072 pixels.")
+    assert board.images == 1
+    assert board.warnings[0].startswith("The images have 5461x3072 pixels.")
 
 
 def test_the_memory_of_a_storyboard_is_checked() -> None:
@@ -128,7 +128,7 @@ def test_the_memory_of_a_storyboard_is_checked() -> None:
 
 
 def test_the_cues_of_a_film() -> None:
-    board = planned(4000, pictures=3, columns=2)
+    board = planned(4000, images=3, columns=2)
     assert write_vtt(board, "a b#é&-->.jpg").decode() == (
         "WEBVTT\n\n"
         "00:00:00.000 --> 00:22:13.333\na%20b%23%C3%A9%26--%3E.jpg#xywh=0,0,160,90\n\n"
@@ -160,7 +160,7 @@ def test_a_webvtt_file_other_than_planned_is_wrong(old: str, new: str) -> None:
 
 
 def test_cues_are_read_back() -> None:
-    cues = read_vtt(write_vtt(planned(4000, pictures=2), "a.jpg"))
+    cues = read_vtt(write_vtt(planned(4000, images=2), "a.jpg"))
     assert cues
     assert cues[1] == Cue(2_000_000, 4_000_000, "a.jpg", (160, 0, 160, 90))
 
@@ -172,11 +172,11 @@ def test_a_retry_reads_the_whole_of_the_largest_webvtt_file() -> None:
 
 def test_a_scan_reads_key_pictures_and_keeps_the_first_of_each_part() -> None:
     scan = Scan(INFO._replace(start=1.4), VIDEO, WHITE, LIMITS)
-    argv = scan_step(scan, planned(60, pictures=4), "nokey").argv
+    argv = scan_step(scan, planned(60, images=4), "nokey").argv
     assert value_of(argv, "-skip_frame") == "nokey"
     assert "-copyts" in argv
     assert "min(3,floor((t-1.400000+0.0005)/15.000000))" in value_of(argv, "-vf")
-    single = picture_step(scan, planned(60), Position(20.0, 19.9, 0.04, 18.0, 1.4)).argv
+    single = frame_step(scan, planned(60), Position(20.0, 19.9, 0.04, 18.0, 1.4)).argv
     assert value_of(single, "-ss") == "18.000000"
     assert value_of(single, "-frames:v") == "1"
 
@@ -186,8 +186,8 @@ def test_the_time_of_a_picture_is_in_the_log() -> None:
         "[Parsed_blackframe_3 @ 0x55d0] [info] frame:12 pblack:0 pts:640 t:25.600000 type:I "
         "last_keyframe:12"
     )
-    assert time_of_picture(line) == 25.6
-    assert time_of_picture("[libx264 @ 0x55d0] [info] frame I:12") is None
+    assert time_of_frame(line) == 25.6
+    assert time_of_frame("[libx264 @ 0x55d0] [info] frame I:12") is None
 
 
 def test_a_time_belongs_to_one_part() -> None:

@@ -359,9 +359,9 @@ def test_an_end_of_a_later_release_is_told_without_its_time() -> None:
 
 
 def test_what_an_output_lacks_is_told() -> None:
-    output = {"sha256": "a" * 64, "container": "mp4", "warnings": ["3 pictures are missing."]}
+    output = {"sha256": "a" * 64, "container": "mp4", "warnings": ["3 frames are missing."]}
     told = to_response(_conversion("a", 1, phase="Succeeded", output=output), None)
-    assert told["warnings"] == ["3 pictures are missing."]
+    assert told["warnings"] == ["3 frames are missing."]
     complete = {name: value for name, value in output.items() if name != "warnings"}
     assert "warnings" not in to_response(
         _conversion("a", 1, phase="Succeeded", output=complete), None

@@ -207,8 +207,8 @@ def test_only_success_has_facts_about_the_output() -> None:
 
 def test_warnings_of_the_converter_are_facts_about_the_output() -> None:
     subject = step(conversion(), children(job(), running()))[1]
-    pod = succeeded(report=good_report(warnings=("3 pictures are missing.",)))
-    for current, expected in ((pod, ["3 pictures are missing."]), (succeeded(), None)):
+    pod = succeeded(report=good_report(warnings=("3 frames are missing.",)))
+    for current, expected in ((pod, ["3 frames are missing."]), (succeeded(), None)):
         facts = status(step(subject, children(job(), current))[1]).output
         assert facts is not None
         assert facts.warnings == expected
