@@ -293,6 +293,9 @@ async def run(kwok_command: list[str], size: int, parallel: int, seconds: float)
         await phase(
             "conversions", lambda o: workload.conversions_at_once(o, [f"c-{n}" for n in names])
         )
+        if figures["conversions"]["finished"] == size:
+            step("waiting for the deletion of all Jobs, then: restart")
+            await until_no_job_is_left(kube)
         step("restart")
         figures["restart_seconds"] = await time_restart(kube, max(30, size / 500))
     plain, ours = figures["plain Jobs"], figures["conversions"]

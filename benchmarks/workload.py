@@ -95,7 +95,7 @@ class Workload:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
                 await create_all(names, observer, self.create_job, at_most=self._parallel)
-        await observer.until_finished(len(names), self._seconds)
+        await observer.until_finished(len(observer.submitted), self._seconds)
 
     async def at_pace(
         self, observer: Observer, names: list[str], create: Creator, per_second: float
