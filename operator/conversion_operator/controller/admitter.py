@@ -16,9 +16,9 @@ holds a slot for that conversion.
 
 Nothing starts in a namespace until the operator has listed its Jobs and pods in this term of
 leadership. At the start of a term, nothing starts anywhere until those of all watched namespaces
-are listed, or GRACE_SECONDS (in controller.sync) have passed. After that, the Lease says how many
-slots a namespace uses whose Jobs and pods are still not listed: a leader has recorded the number
-there. If the store knows Jobs and pods of this namespace that use more slots, that number counts.
+are listed, or GRACE_SECONDS (in controller.sync) have passed. After that, if the Jobs and pods of a
+namespace are still not listed, it counts as using the larger of two numbers of slots: the number
+that a leader recorded on the Lease, and the number that its known Jobs and pods use.
 """
 
 from __future__ import annotations
