@@ -51,7 +51,7 @@ from conversion_operator.controller.worker import Worker
 from conversion_operator.controller.workqueue import WorkQueue
 from conversion_operator.tracing import Tracer
 
-_WORKERS: Final = 16
+WORKERS: Final = 16
 _HEARTBEAT_SECONDS: Final = 1.0
 _KOPF: Final = "kopf"
 _FINISH_SECONDS: Final = 9.0
@@ -194,7 +194,7 @@ class Operator:
                     "conversion queues": self._queue_watch.run(),
                     "statuses of queues": self._queue_status.run(),
                     "profiles": self._profiles.run(),
-                    **{f"worker {n}": self._worker.run() for n in range(_WORKERS)},
+                    **{f"worker {n}": self._worker.run() for n in range(WORKERS)},
                 }
                 tasks += self._create_tasks(parts)
             await stop.wait()
@@ -291,7 +291,8 @@ class Operator:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     def _enqueue(self, uid: str, *, low_priority: bool = False) -> None:
-        self._queue.add(uid, low_priority=low_priority)
+        # Thousands of conversions that are created at once do not delay the ends of others.
+        self._queue.add(uid, low_priority=low_priority or self.store.is_new(uid))
         if conversion := self.store.conversion(uid):
             self._shared.observe(conversion)
         self._callback_loop.enqueue(uid)

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from conversion_operator.api import names
+from conversion_operator.app import WORKERS
 from conversion_operator.cluster import client
 from conversion_operator.controller.worker import LOG_READS
 from tests.component.running import Running, running, status_of, until_phase
@@ -101,6 +102,31 @@ async def test_nodes_that_return_no_log_delay_no_end(
             api.create(conversion_job("c"))
             await until_phase(api, "c", "Succeeded", 10)
             assert struck.hits == LOG_READS
+
+
+async def test_hundreds_of_new_conversions_delay_no_end(
+    api: FakeApi, cluster: FakeCluster, tmp_path: Path
+) -> None:
+    """All workers write statuses of new conversions when the container ends."""
+    new = [f"new-{n:03}" for n in range(300)]
+    cluster.default = succeed(hold=True)
+    async with running(api, tmp_path, converter_max_parallel=1) as op:
+        api.create(conversion_job("runs"))
+        await until_phase(api, "runs", "Running")
+        with api.faults.hold(verb="patch", resource="conversionjobs", subresource="status") as held:
+            for name in new:
+                api.create(conversion_job(name))
+            await held.wait_hit(WORKERS)
+            await api.until(lambda: len(list(op.operator.store.conversions())) == 1 + len(new))
+            mark = api.audit.mark()
+            cluster.finish("runs")
+            uid = api.get("conversionjobs", "runs")["metadata"]["uid"]
+            await api.until(lambda: op.operator.store.children(uid).pods[0].terminated)
+            held.release()
+            await until_phase(api, "runs", "Succeeded")
+        writes = [r.name for r in api.audit.writes(resource="conversionjobs", since=mark)]
+    # Those that the workers were writing come first, and one in nine after them.
+    assert writes.index("runs") < 2 * WORKERS
 
 
 async def test_ten_idle_minutes_need_no_write(

@@ -61,6 +61,13 @@ class Store:
         """One ConversionJob. None if it does not exist or no longer exists."""
         return self._conversions.get(uid)
 
+    def is_new(self, uid: str) -> bool:
+        """True if a conversion has no status, Job or pod yet, and only has to be queued."""
+        conversion = self._conversions.get(uid)
+        if conversion is None or conversion.status or conversion.cancel_requested:
+            return False
+        return self.children(uid) == NO_CHILDREN
+
     def writers(self, namespace: str, path: str) -> list[Conversion]:
         """The ConversionJobs of a namespace that have this output, ended ones too."""
         return [self._conversions[uid] for uid in self._outputs.uids(namespace, path)]

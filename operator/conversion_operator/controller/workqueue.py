@@ -2,8 +2,9 @@
 
 It holds each key once, and never gives one key to two workers. If a key is added while a worker
 has it, the queue returns it once more afterwards, so no change is missed. Adding a delayed key
-again never makes it due later. Keys with low priority wait for the others, but one in nine is such
-a key, so they never wait for ever.
+again never makes it due later. Keys with low priority and keys that fail wait for the others, but
+one in nine is such a key, so they never wait for ever. These two kinds take turns: thousands of
+keys with low priority must not delay an end that could not be written at once.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class WorkQueue:
         # A dict is slow to find its oldest key after many deletions, an OrderedDict is not.
         self._ready: OrderedDict[str, None] = OrderedDict()
         self._low: OrderedDict[str, None] = OrderedDict()
+        self._failing: OrderedDict[str, None] = OrderedDict()
         self._processing: set[str] = set()
         # The keys to add again, and whether with low priority.
         self._readd: dict[str, bool] = {}
@@ -35,15 +37,16 @@ class WorkQueue:
         self._timers: list[tuple[float, str]] = []
         self._failures: dict[str, int] = {}
         self._changed = asyncio.Event()
-        # How many keys without low priority were returned since one with low priority.
+        # How many urgent keys were returned since the last other one.
         self._urgent_in_a_row = 0
+        self._turn = 0
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._low)
+        return len(self._ready) + len(self._low) + len(self._failing)
 
     @property
     def urgent(self) -> int:
-        """How many keys are ready that do not have low priority."""
+        """How many keys are ready that neither fail nor have low priority."""
         return len(self._ready)
 
     def add(self, key: str, *, low_priority: bool = False) -> None:
@@ -56,11 +59,12 @@ class WorkQueue:
         if key in self._processing:
             self._readd[key] = low_priority and self._readd.get(key, True)
         elif low_priority:
-            if key not in self._ready:
+            if key not in self._ready and key not in self._failing:
                 self._low[key] = None
                 self._changed.set()
         else:
             self._low.pop(key, None)
+            self._failing.pop(key, None)
             self._ready[key] = None
             self._changed.set()
 
@@ -80,7 +84,7 @@ class WorkQueue:
     def add_rate_limited(self, key: str) -> None:
         """Make ``key`` ready after a delay that doubles with each failure in a row.
 
-        It then has low priority: keys that fail must not keep others waiting.
+        It then waits for keys that do not fail.
         """
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         self.add_after(key, min(_FIRST_DELAY * 2 ** min(failures - 1, 10), _LONGEST_DELAY))
@@ -93,7 +97,7 @@ class WorkQueue:
         """Wait for the next key. The worker must call :meth:`done` for it."""
         while True:
             delay = self._promote_due()
-            if self._ready or self._low:
+            if len(self):
                 key, _ = self._next_group().popitem(last=False)
                 self._processing.add(key)
                 return key
@@ -105,17 +109,27 @@ class WorkQueue:
                 continue
 
     def _next_group(self) -> OrderedDict[str, None]:
-        if self._low and (not self._ready or self._urgent_in_a_row >= _URGENT_IN_A_ROW):
-            self._urgent_in_a_row = 0
-            return self._low
-        self._urgent_in_a_row += 1
-        return self._ready
+        others = [group for group in (self._failing, self._low) if group]
+        if not others or (self._ready and self._urgent_in_a_row < _URGENT_IN_A_ROW):
+            self._urgent_in_a_row += 1
+            return self._ready
+        self._urgent_in_a_row = 0
+        self._turn = (self._turn + 1) % len(others)
+        return others[self._turn]
 
     def done(self, key: str) -> None:
         """Report that the worker has finished with ``key``."""
         self._processing.discard(key)
         if key in self._readd:
             self.add(key, low_priority=self._readd.pop(key))
+
+    def _add_due(self, key: str) -> None:
+        if key not in self._failures or key in self._processing:
+            self.add(key, low_priority=key in self._failures)
+        elif key not in self._ready:
+            self._low.pop(key, None)
+            self._failing[key] = None
+            self._changed.set()
 
     def _promote_due(self) -> float | None:
         """Make due keys ready. Returns the seconds until the next is due, None if no key waits."""
@@ -127,7 +141,7 @@ class WorkQueue:
             elif due <= now:
                 heapq.heappop(self._timers)
                 del self._due[key]
-                self.add(key, low_priority=key in self._failures)
+                self._add_due(key)
             else:
                 return due - now
         return None

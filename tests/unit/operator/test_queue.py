@@ -287,6 +287,34 @@ async def test_a_key_that_fails_does_not_come_before_others() -> None:
     assert await work.get() == "fails"
 
 
+async def test_a_key_that_fails_does_not_wait_for_all_keys_with_low_priority() -> None:
+    """An end that could not be written at once was stored 15 minutes later: 40 conversions were
+    created in a second."""
+    clock = [0.0]
+    work = WorkQueue(lambda: clock[0])
+    for number in range(100):
+        work.add(f"new-{number}", low_priority=True)
+        work.add(f"runs-{number}")
+    work.add_rate_limited("end")
+    clock[0] = 1.0
+    order = [await work.get() for _ in range(201)]
+    assert len(set(order)) == 201
+    assert order.index("end") < 20
+
+
+async def test_an_end_does_not_wait_for_new_conversions() -> None:
+    """Neither do new conversions for ever."""
+    work = WorkQueue(lambda: 0.0)
+    store = Store(lambda uid: work.add(uid, low_priority=store.is_new(uid)))
+    for new in waiting(50).values():
+        store.update(new)
+    status = ConversionJobStatus(phase=Phase.RUNNING, reason="x", message="", conditions=[])
+    store.update(replace(waiting(51)["u50"], status=status))
+    assert work.urgent == 1
+    assert await work.get() == "u50"
+    assert await work.get() == "u0"
+
+
 async def test_low_priority_keeps_the_delay_of_a_key() -> None:
     """Otherwise the time limit of a running conversion would wait for all other keys."""
     clock = [0.0]
