@@ -104,7 +104,7 @@ def test_a_release_is_signed_and_verified(tmp_path: Path, pushed: tuple[str, str
     for key in ("cosign.key", "cosign.pub"):
         (tmp_path / key).unlink()
     assert attempt(typed["generate-key-pair"], tmp_path).code == 0
-    assert "invalid signature" in attempt(typed["verify"], tmp_path).err
+    assert "failed to verify signature" in attempt(typed["verify"], tmp_path).err
 
 
 @pytest.fixture
