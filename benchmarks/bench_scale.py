@@ -213,10 +213,11 @@ class Meter:
 # The phases
 
 
-async def time_restart(kube: Kube, seconds: float) -> float:
+async def time_restart(kube: Kube, seconds: float) -> float | None:
     """The longest time without a new Job, in seconds, while the operator's pod is replaced.
 
-    Conversions are created five times a second for ``seconds``, so that one always waits.
+    Conversions are created five times a second for ``seconds``, so that one always waits. None if
+    the longest time has not ended by then.
     """
     jobs: list[float] = []
 
@@ -232,10 +233,11 @@ async def time_restart(kube: Kube, seconds: float) -> float:
         for number in range(int(5 * seconds)):
             await kube.post(CONVERSIONS, conversion_job(f"restart-{number}", NAMESPACE))
             await asyncio.sleep(0.2)
-        jobs.append(time.monotonic())
 
     await run_watched(kube, {JOBS: take_job}, restart())
-    return round(max(end - begin for begin, end in itertools.pairwise(sorted(jobs))), 2)
+    now = time.monotonic()
+    longest = max((end - begin for begin, end in itertools.pairwise(sorted(jobs))), default=0.0)
+    return round(longest, 2) if longest > now - max(jobs) else None
 
 
 async def until_no_job_is_left(kube: Kube) -> None:

@@ -33,7 +33,11 @@ async def create_all(
             while at_most is not None and observer.unfinished >= at_most:
                 await observer.next_end()
             observer.submitted[name] = time.monotonic()
-            await create(name)
+            try:
+                await create(name)
+            except asyncio.CancelledError:
+                del observer.submitted[name]  # it may not exist
+                raise
 
     await asyncio.gather(*(creator() for _ in range(CREATORS)))
 

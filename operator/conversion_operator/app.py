@@ -148,7 +148,7 @@ class Operator:
             context, self._admitter.queue, recorder.post, self._admitter.slots_held
         )
         self._profiles = ProfileReader(
-            cluster, self._leadership.leads, self._enqueue_later, self._metrics.errors.inc
+            cluster, self._leadership.leads, self._queue.add, self._metrics.errors.inc
         )
         self._worker = Worker(
             context, self._queue, self._admitter, recorder, self._profiles, self._queued_statuses

@@ -110,11 +110,13 @@ def test_a_release_is_signed_and_verified(tmp_path: Path, pushed: tuple[str, str
 @pytest.fixture
 def backup(kubectl: Kubectl) -> Iterator[str]:
     """A completed backup. Only Velero's CRDs are installed. All is removed after the test."""
-    listed = run(
+    build("velero")  # this also gets the module, with the CRDs
+    listed = must(
         *("env", "-C", str(ROOT / "hack/go-modules/velero"), str(ROOT / "hack/go")),
-        *("list", "-m", "-f", "{{.Dir}}", "github.com/vmware-tanzu/velero"),
+        *("mod", "download", "-json", "github.com/vmware-tanzu/velero"),
+        limit=120,
     )
-    crds = f"{listed.out.strip()}/config/crd/v1/bases"
+    crds = f"{json.loads(listed)['Dir']}/config/crd/v1/bases"
     made: dict[str, Any] = {
         "apiVersion": "velero.io/v1",
         "kind": "Backup",
@@ -122,8 +124,8 @@ def backup(kubectl: Kubectl) -> Iterator[str]:
         "spec": {},
         "status": {"phase": "Completed"},
     }
-    kubectl("apply", "--server-side", "-f", crds, limit=120)
     try:
+        kubectl("apply", "--server-side", "-f", crds, limit=120)
         kubectl("wait", "--for=condition=Established", "-f", crds, limit=90)
         kubectl("create", "namespace", VELERO)
         kubectl("create", "-f", "-", text=json.dumps(made))

@@ -77,9 +77,9 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
     {
         _R.PENDING: Explanation(
             "No operator has seen the conversion yet.",
-            "No action is needed during the first seconds. If it stays, no operator serves the "
-            "namespace: check that the operator runs, and that its setting `WATCH_NAMESPACES` "
-            "contains the namespace.",
+            "No action is needed during the first seconds, or minutes while thousands of "
+            "conversions are created. If it stays, no operator serves the namespace: check that "
+            "the operator runs, and that its setting `WATCH_NAMESPACES` contains the namespace.",
         ),
         _R.WAITING_FOR_SLOT: Explanation(
             "No slot is free for this conversion. A limit is reached: `CONVERTER_MAX_PARALLEL`, "

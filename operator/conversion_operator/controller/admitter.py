@@ -65,8 +65,8 @@ class Admitter:
 
     The admitter calls ``enqueue`` with the uid of each conversion that is new in the queue, whose
     reason for waiting has changed, or whose reservation has ended: its Job exists, or will
-    certainly not be created. ``backlog`` returns how many conversions wait to be reconciled, not
-    counting those that were added to the work queue with low priority. The admitter calls
+    certainly not be created. ``backlog`` returns how many urgent conversions wait to be reconciled,
+    without those that fail or were added with low priority. The admitter calls
     ``watch_inherited`` with the namespaces that the former leader has recorded on the Lease, so
     that they are watched although WATCH_NAMESPACES may no longer have them. It calls
     ``refresh_position`` with the uid of each waiting conversion whose priority or ConversionQueue

@@ -103,6 +103,8 @@ class QueuedStatuses:
     def forget(self, uid: str) -> None:
         """Forget a conversion that no longer exists."""
         self._deferred.pop(uid, None)
+        self._chosen.discard(uid)
+        self._due.discard(uid)
 
     async def run(self) -> None:
         """Choose some conversions every second, until cancelled."""
@@ -122,13 +124,13 @@ class QueuedStatuses:
         for uid in chosen:
             del self._deferred[uid]
             self._work.add(uid, low_priority=True)
-        self._due = set(chosen)
+        self._due.update(chosen)
         self._reasons_left -= len(chosen)
 
     def _choose_positions(self) -> None:
         now = time.monotonic()
         recent = {uid: at for uid, at in self._chosen_at.items() if now - at < _LEAST_AGE}
-        self._chosen_at, self._chosen = recent, self._chosen & recent.keys()
+        self._chosen_at = recent
         for uid in islice(self._outdated(), _POSITIONS):
             self._chosen.add(uid)
             self._chosen_at[uid] = now

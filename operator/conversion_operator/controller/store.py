@@ -62,9 +62,9 @@ class Store:
         return self._conversions.get(uid)
 
     def is_new(self, uid: str) -> bool:
-        """True if a conversion has no status, Job or pod yet, and only has to be queued."""
-        conversion = self._conversions.get(uid)
-        if conversion is None or conversion.status or conversion.cancel_requested:
+        """True if a conversion has no status, Job or pod, and needs no reconcile to be admitted."""
+        known = self._conversions.get(uid)
+        if known is None or known.status or known.cancel_requested or known.has_unresolved_profile:
             return False
         return self.children(uid) == NO_CHILDREN
 

@@ -2,9 +2,12 @@
 
 It holds each key once, and never gives one key to two workers. If a key is added while a worker
 has it, the queue returns it once more afterwards, so no change is missed. Adding a delayed key
-again never makes it due later. Keys with low priority and keys that fail wait for the others, but
-one in nine is such a key, so they never wait for ever. These two kinds take turns: thousands of
-keys with low priority must not delay an end that could not be written at once.
+again never makes it due later.
+
+Keys with low priority and keys that fail wait for the others, the urgent ones. But one in nine is
+such a key, so they never wait for ever. While urgent keys wait, these two kinds take turns:
+thousands of keys with low priority must not delay an end that could not be written at once.
+Otherwise, one in nine is a key that fails: where all writes hang, they must not keep all workers.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Final
 
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 30.0
-_URGENT_IN_A_ROW: Final = 8
+_FIRST_IN_A_ROW: Final = 8
 _SPARE_TIMERS: Final = 1000
 
 
@@ -37,8 +40,8 @@ class WorkQueue:
         self._timers: list[tuple[float, str]] = []
         self._failures: dict[str, int] = {}
         self._changed = asyncio.Event()
-        # How many urgent keys were returned since the last other one.
-        self._urgent_in_a_row = 0
+        # How many keys of the most important group were returned since the last other one.
+        self._first_in_a_row = 0
         self._turn = 0
 
     def __len__(self) -> int:
@@ -59,14 +62,10 @@ class WorkQueue:
         if key in self._processing:
             self._readd[key] = low_priority and self._readd.get(key, True)
         elif low_priority:
-            if key not in self._ready and key not in self._failing:
-                self._low[key] = None
-                self._changed.set()
+            if key not in self._ready:
+                self._put(key, self._failing if key in self._failures else self._low)
         else:
-            self._low.pop(key, None)
-            self._failing.pop(key, None)
-            self._ready[key] = None
-            self._changed.set()
+            self._put(key, self._ready)
 
     def add_after(self, key: str, seconds: float) -> None:
         """Make ``key`` ready after a delay, unless it is due earlier."""
@@ -109,11 +108,12 @@ class WorkQueue:
                 continue
 
     def _next_group(self) -> OrderedDict[str, None]:
-        others = [group for group in (self._failing, self._low) if group]
-        if not others or (self._ready and self._urgent_in_a_row < _URGENT_IN_A_ROW):
-            self._urgent_in_a_row += 1
-            return self._ready
-        self._urgent_in_a_row = 0
+        # The groups with keys, most important first.
+        first, *others = [g for g in (self._ready, self._low, self._failing) if g]
+        if not others or self._first_in_a_row < _FIRST_IN_A_ROW:
+            self._first_in_a_row += 1
+            return first
+        self._first_in_a_row = 0
         self._turn = (self._turn + 1) % len(others)
         return others[self._turn]
 
@@ -123,13 +123,13 @@ class WorkQueue:
         if key in self._readd:
             self.add(key, low_priority=self._readd.pop(key))
 
-    def _add_due(self, key: str) -> None:
-        if key not in self._failures or key in self._processing:
-            self.add(key, low_priority=key in self._failures)
-        elif key not in self._ready:
-            self._low.pop(key, None)
-            self._failing[key] = None
-            self._changed.set()
+    def _put(self, key: str, group: OrderedDict[str, None]) -> None:
+        """Move a key to a group. In the same group, it keeps its place."""
+        for other in (self._ready, self._low, self._failing):
+            if other is not group:
+                other.pop(key, None)
+        group[key] = None
+        self._changed.set()
 
     def _promote_due(self) -> float | None:
         """Make due keys ready. Returns the seconds until the next is due, None if no key waits."""
@@ -141,7 +141,7 @@ class WorkQueue:
             elif due <= now:
                 heapq.heappop(self._timers)
                 del self._due[key]
-                self._add_due(key)
+                self.add(key, low_priority=key in self._failures)
             else:
                 return due - now
         return None

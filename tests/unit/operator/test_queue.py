@@ -250,6 +250,20 @@ async def test_a_young_conversion_is_not_refreshed() -> None:
         assert len(work) == chosen
 
 
+def test_a_requested_position_is_written_however_late_its_turn_comes() -> None:
+    """Thousands of new conversions may come first."""
+    store = Store(lambda _: None)
+    queue = new_queue({}, {}, POLICY)
+    refresh = QueuedStatuses(queue, store, WorkQueue(lambda: 0.0), lambda: True, lambda: at(0))
+    refresh.request_position("u0")
+    refresh._chosen_at["u0"] -= 60
+    refresh._choose_positions()
+    assert (refresh.take_position("u0"), refresh.take_position("u0")) == (True, False)
+    refresh.request_position("u0")
+    refresh.forget("u0")
+    assert not refresh.take_position("u0")
+
+
 async def test_work_with_low_priority_waits_for_other_work() -> None:
     work = WorkQueue(lambda: 0.0)
     work.add("position", low_priority=True)
@@ -300,6 +314,36 @@ async def test_a_key_that_fails_does_not_wait_for_all_keys_with_low_priority() -
     order = [await work.get() for _ in range(201)]
     assert len(set(order)) == 201
     assert order.index("end") < 20
+
+
+async def test_failing_keys_keep_few_workers_from_others() -> None:
+    """All writes of a namespace hang. New conversions of another one do not wait for them."""
+    clock = [0.0]
+    work = WorkQueue(lambda: clock[0])
+    for number in range(100):
+        work.add_rate_limited(f"fails-{number}")
+        work.add(f"new-{number}", low_priority=True)
+    clock[0] = 1.0
+    first = [await work.get() for _ in range(90)]
+    assert sum(key.startswith("fails") for key in first) == 10
+
+
+def test_which_conversions_are_new() -> None:
+    """The reconcile of others is urgent: they run, are cancelled, or cannot be admitted yet."""
+    new = conversion()
+
+    def is_new(*, with_job: bool = False, **fields: Any) -> bool:
+        assert new.spec
+        store = Store(lambda _: None)
+        store.update(replace(new, spec=new.spec.model_copy(update=fields)))
+        if with_job:
+            store.adopt(new.key, 1, job())
+        return store.is_new(new.key.uid)
+
+    assert is_new()
+    assert not is_new(cancel=True)
+    assert not is_new(conversion_type=None, output_file=None, profile="web-video")
+    assert not is_new(with_job=True)
 
 
 async def test_an_end_does_not_wait_for_new_conversions() -> None:
