@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.e2e.support.commands import ROOT, CommandFailed, Kubectl, Result, must, run
+from tests.e2e.support.commands import ROOT, Kubectl, Result, must, run
 from tests.e2e.support.readme import command_blocks
 
 IMAGE: Final = "my-converter:latest"
@@ -43,32 +42,24 @@ def attempt(words: list[str], folder: Path) -> Result:
 
 
 @contextmanager
-def registry(crane: Path, log: Path) -> Iterator[str]:
+def registry(crane: Path) -> Iterator[str]:
     """An empty registry on loopback, in memory. Gives its host and port."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [crane, "registry", "serve", "--address", "127.0.0.1:0"], stderr=output
-        )
+    command = [str(crane), "registry", "serve", "--address", "127.0.0.1:0"]
+    # Nobody reads the rest of the log: that of one image fits into the pipe.
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
         try:
-            yield f"127.0.0.1:{_port(log)}"
+            port = re.search(r"serving on port (\d+)", process.stderr.readline())
+            assert port, "the registry does not start"
+            yield f"127.0.0.1:{port[1]}"
         finally:
             process.terminate()
-            process.wait(10)
-
-
-def _port(log: Path) -> str:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if found := re.search(r"serving on port (\d+)", log.read_text(encoding="utf-8")):
-            return found[1]
-        time.sleep(0.1)
-    raise CommandFailed("the registry does not start")
 
 
 @pytest.fixture
-def pushed(tmp_path: Path) -> Iterator[tuple[str, str]]:
+def pushed() -> Iterator[tuple[str, str]]:
     """The converter's image in a registry: its repository and its digest."""
-    with registry(build("cosign") / "crane", tmp_path / "registry.log") as address:
+    with registry(build("cosign") / "crane") as address:
         repository = f"{address}/media/my-converter"
         must("docker", "tag", IMAGE, f"{repository}:0.2.0")
         try:

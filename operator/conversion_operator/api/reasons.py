@@ -101,8 +101,8 @@ REASONS: Final[Mapping[str, Explanation]] = MappingProxyType(
             "ConfigMap, or correct the setting. Events on the ConfigMap name it.",
         ),
         _R.PATH_BUSY: Explanation(
-            "Another conversion uses a file that this conversion writes. Either it has begun, and "
-            "writes or reads the file. Or it is ahead in the queue, and writes the file.",
+            "Another conversion uses a file that this conversion writes. The other conversion has "
+            "begun, and reads or writes the file. Or it is ahead in the queue, and will write it.",
             "Starts automatically when the other conversion ends. `status.message` names it. To "
             "start earlier, cancel the other conversion.",
         ),
